@@ -1,0 +1,26 @@
+//! Compiles the contracts without a system `protoc`, and writes the descriptor set that reflection serves.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const FILES: [&str; 8] = [
+    "weft/gateway/v1/gateway.proto",
+    "weft/cache/v1/cache.proto",
+    "weft/database/v1/entities.proto",
+    "weft/database/v1/documents.proto",
+    "weft/database/v1/insight.proto",
+    "weft/queue/v1/queue.proto",
+    "weft/queue/v1/payloads.proto",
+    "weft/assets/v1/assets.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=weft");
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("weft.bin"), descriptors.encode_to_vec())?;
+    // Values and chunks travel as `Bytes`: decoding them copies nothing.
+    tonic_prost_build::configure().bytes(".").build_transport(false).compile_fds(descriptors)?;
+    Ok(())
+}

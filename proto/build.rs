@@ -18,6 +18,7 @@ const FILES: [&str; 8] = [
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=weft");
     let descriptors = protox::compile(FILES, ["."])?;
+    #[allow(clippy::disallowed_methods)] // cargo tells build scripts where to write by this variable
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("weft.bin"), descriptors.encode_to_vec())?;
     // Values and chunks travel as `Bytes`: decoding them copies nothing.

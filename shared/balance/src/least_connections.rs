@@ -32,7 +32,11 @@ pub(crate) fn pick(backends: &[Arc<Backend>], tried: &[Arc<Backend>], ticket: us
         .or_else(|| pick_where(backends, ticket, eligible(Health::Unknown)))
 }
 
-fn pick_where(backends: &[Arc<Backend>], ticket: usize, eligible: impl Fn(&Backend) -> bool) -> Option<InFlight> {
+fn pick_where(
+    backends: &[Arc<Backend>],
+    ticket: usize,
+    eligible: impl Fn(&Backend) -> bool,
+) -> Option<InFlight> {
     for _ in 0..RACES {
         let (choice, seen) = choose(backends, ticket, &eligible)?;
         let before = choice.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -81,7 +85,9 @@ fn choose<'a>(
         }
     }
     // Counts moved between the two passes: anything eligible will do, the race check follows.
-    last.or_else(|| backends.iter().find(|backend| eligible(backend)).map(|backend| (backend, backend.in_flight())))
+    last.or_else(|| {
+        backends.iter().find(|backend| eligible(backend)).map(|backend| (backend, backend.in_flight()))
+    })
 }
 
 /// The better of two random eligible backends; `None` when the draws find none.
@@ -91,14 +97,20 @@ fn sample<'a>(
     eligible: &impl Fn(&Backend) -> bool,
 ) -> Option<(&'a Arc<Backend>, u64)> {
     let mut random = fastrand::Rng::with_seed(ticket as u64);
-    let mut draw = || (0..8).map(|_| &backends[random.usize(..backends.len())]).find(|backend| eligible(backend));
+    let mut draw =
+        || (0..8).map(|_| &backends[random.usize(..backends.len())]).find(|backend| eligible(backend));
     let (first, second) = (draw()?, draw()?);
     let (a, b) = (Load::of(first), Load::of(second));
     Some(if b.cmp(&a).is_lt() { (second, b.in_flight) } else { (first, a.in_flight) })
 }
 
 /// Whether another backend is by now strictly better than the one reserved.
-fn beaten(reserved: &InFlight, backends: &[Arc<Backend>], before: u64, eligible: &impl Fn(&Backend) -> bool) -> bool {
+fn beaten(
+    reserved: &InFlight,
+    backends: &[Arc<Backend>],
+    before: u64,
+    eligible: &impl Fn(&Backend) -> bool,
+) -> bool {
     let mine = Load { in_flight: before, weight: reserved.backend().weight() };
     backends
         .iter()

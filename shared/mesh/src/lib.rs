@@ -1,0 +1,32 @@
+//! What the gateway and the services do alike when they talk to each other.
+//!
+//! Role: errors and their one mapping to statuses ([`error`]), the context of a call ([`context`]), trace propagation
+//! ([`trace`]), and balanced calls: [`Peer`] says where a service is, [`discovery`] finds its replicas, [`probe`]
+//! watches their health, [`pool`] connects and fails over, [`Channel`] is the typed clients' transport.
+//!
+//! Non-goals: deciding. Which replica gets a call and when a backend is healthy is `weft-balance`'s.
+//!
+//! Invariants: every call that leaves through a [`Channel`] has a deadline; a call that may have been executed is
+//! repeated only if its contract says that this is safe; every task is spawned on the caller's `TaskTracker`.
+
+#![forbid(unsafe_code)]
+
+mod body;
+pub mod channel;
+pub mod context;
+pub mod discovery;
+pub mod duration;
+pub mod error;
+mod link;
+mod peer;
+pub mod pool;
+pub mod probe;
+mod replay;
+pub mod retry;
+pub mod timeout;
+pub mod trace;
+
+pub use body::{BoxError, Tracked};
+pub use channel::Channel;
+pub use peer::Peer;
+pub use replay::Replay;

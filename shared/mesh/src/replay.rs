@@ -1,0 +1,214 @@
+//! A request body that can be sent again, as long as what was sent of it is small.
+//!
+//! Frames are kept, by reference count, while nobody has answered yet. Past the limit they are let go, and the body
+//! can no longer be sent again.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+/// The most that is kept of a request for sending it again, in bytes.
+pub(crate) const REPLAY_LIMIT_BYTES: usize = 64 * 1024;
+
+/// One attempt at sending a body. [`again`](Self::again) makes the next one; only the newest may be polled.
+#[derive(Debug)]
+pub struct Replay<B> {
+    shared: Arc<Mutex<Shared<B>>>,
+    next: usize,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Shared<B> {
+    body: B,
+    kept: Vec<Kept>,
+    kept_bytes: usize,
+    /// False once frames have been let go, or will not be needed again.
+    keeping: bool,
+    body_ended: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Kept {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
+    /// The first attempt.
+    pub fn new(body: B) -> Self {
+        let body_ended = body.is_end_stream();
+        let shared = Shared { body, kept: Vec::new(), kept_bytes: 0, keeping: true, body_ended };
+        Self { shared: Arc::new(Mutex::new(shared)), next: 0, ended: false }
+    }
+
+    /// Another attempt from the beginning; `None` when part of it has been let go.
+    pub fn again(&self) -> Option<Self> {
+        let shared = self.lock();
+        shared.keeping.then(|| Self { shared: Arc::clone(&self.shared), next: 0, ended: false })
+    }
+
+    /// A handle that only decides over further attempts; the attempt itself goes to the transport.
+    pub(crate) fn split(self) -> (Self, Commit<B>) {
+        let commit = Commit { shared: Arc::clone(&self.shared) };
+        (self, commit)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared<B>> {
+        lock(&self.shared)
+    }
+}
+
+/// The other end of an attempt.
+pub(crate) struct Commit<B> {
+    shared: Arc<Mutex<Shared<B>>>,
+}
+
+impl<B> Commit<B> {
+    /// Another attempt from the beginning; `None` when part of it has been let go.
+    pub(crate) fn again(&self) -> Option<Replay<B>> {
+        lock(&self.shared).keeping.then(|| Replay { shared: Arc::clone(&self.shared), next: 0, ended: false })
+    }
+
+    /// There will be no further attempt: nothing more is kept.
+    pub(crate) fn commit(&self) {
+        lock(&self.shared).keeping = false;
+    }
+}
+
+// A panic while polling the inner body leaves it to be polled again or dropped, which is all that happens to it.
+fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Shared<B> {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        if !self.keeping {
+            return;
+        }
+        let kept = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => Kept::Data(data.clone()),
+            (None, Some(trailers)) => Kept::Trailers(trailers.clone()),
+            (None, None) => return,
+        };
+        self.kept_bytes += if let Kept::Data(data) = &kept { data.len() } else { 0 };
+        if self.kept_bytes > REPLAY_LIMIT_BYTES {
+            self.keeping = false;
+            self.kept = Vec::new();
+        } else {
+            self.kept.push(kept);
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let shared = Arc::clone(&self.shared);
+        let mut shared = lock(&shared);
+        if let Some(kept) = shared.kept.get(self.next).cloned() {
+            self.next += 1;
+            self.ended = shared.body_ended && self.next == shared.kept.len();
+            return Poll::Ready(Some(Ok(match kept {
+                Kept::Data(data) => Frame::data(data),
+                Kept::Trailers(trailers) => Frame::trailers(trailers),
+            })));
+        }
+        if shared.body_ended {
+            self.ended = true;
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut shared.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                shared.keep(frame);
+                self.next += 1;
+                shared.body_ended = shared.body.is_end_stream();
+                self.ended = shared.body_ended;
+            }
+            Poll::Ready(None) => {
+                shared.body_ended = true;
+                self.ended = true;
+            }
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        if self.ended {
+            return true;
+        }
+        let shared = self.lock();
+        shared.body_ended && self.next >= shared.kept.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let shared = self.lock();
+        if self.next == 0 && shared.kept.is_empty() { shared.body.size_hint() } else { SizeHint::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::stream;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    type Frames = StreamBody<futures::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
+
+    fn body(chunks: &[&'static [u8]]) -> Frames {
+        let frames: Vec<_> = chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk)))).collect();
+        StreamBody::new(stream::iter(frames))
+    }
+
+    async fn read(body: Replay<Frames>) -> Vec<u8> {
+        body.collect().await.unwrap().to_bytes().to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_second_attempt_sends_what_the_first_sent_and_the_rest() {
+        let mut first = Replay::new(body(&[b"one ", b"two ", b"three"]));
+        first.frame().await.unwrap().unwrap();
+        let mut second = first.again().unwrap();
+        drop(first);
+        second.frame().await.unwrap().unwrap();
+        second.frame().await.unwrap().unwrap();
+        let third = second.again().unwrap();
+        drop(second);
+        assert_eq!(read(third).await, b"one two three");
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_sent_once_only() {
+        static CHUNK: [u8; 40_000] = [7; 40_000];
+        let mut first = Replay::new(body(&[&CHUNK, &CHUNK]));
+        first.frame().await.unwrap().unwrap();
+        assert!(first.again().is_some());
+        first.frame().await.unwrap().unwrap();
+        assert!(first.again().is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_after_the_commit() {
+        let (mut attempt, commit) = Replay::new(body(&[b"one", b"two"])).split();
+        attempt.frame().await.unwrap().unwrap();
+        commit.commit();
+        assert!(commit.again().is_none());
+        assert_eq!(read(attempt).await, b"two");
+    }
+}

@@ -1,0 +1,144 @@
+//! What a service gives the runtime, and what it gets from it.
+
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
+
+use axum::Router;
+use http::Request;
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{body::Body, server::NamedService};
+use tower::Service as TowerService;
+
+use crate::{Config, Readiness};
+
+/// A service of the mesh.
+pub trait Service: Send + 'static {
+    /// Its name: the package `weft-<name>`, the variables `WEFT_<NAME>__…`, and `service.name` in telemetry.
+    const NAME: &'static str;
+    /// Its configuration.
+    type Config: Config;
+
+    /// Builds it: opens its backend, starts its loops on `scope.tasks`. Fails only for what no waiting can mend, such
+    /// as an unusable data directory; a backend that cannot be reached yet leaves it unready.
+    fn assemble(config: Self::Config, scope: Scope) -> impl Future<Output = anyhow::Result<Assembly>> + Send;
+}
+
+/// What a service runs in. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Where every task is spawned, so that shutdown can wait for it.
+    pub tasks: TaskTracker,
+    /// Cancelled when draining begins: take no new work, end endless streams.
+    pub draining: CancellationToken,
+    /// Cancelled when the time for draining is over: stop now.
+    pub stopping: CancellationToken,
+    /// Whether the service's own backend can be used.
+    pub ready: Readiness,
+}
+
+/// A connection that a listener accepted. It counts against the limit until it is dropped.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// Its place among the permitted connections.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// Takes accepted connections, for a service that serves them itself.
+pub trait Accept: Send + Sync + 'static {
+    /// Serves a connection, on tasks of its own.
+    fn accept(&self, connection: Connection);
+}
+
+/// The parts of a service that the runtime serves.
+#[derive(Default)]
+pub struct Assembly {
+    pub(crate) public: Router,
+    pub(crate) admin: Router,
+    pub(crate) names: Vec<&'static str>,
+    pub(crate) acceptor: Option<Arc<dyn Accept>>,
+}
+
+impl Assembly {
+    /// A gRPC service.
+    #[must_use]
+    pub fn grpc<S>(server: S) -> Self
+    where
+        S: TowerService<Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        Self::default().and_grpc(server)
+    }
+
+    /// One more gRPC service on the same port.
+    #[must_use]
+    pub fn and_grpc<S>(mut self, server: S) -> Self
+    where
+        S: TowerService<Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.public = mount(self.public, server);
+        self.names.push(S::NAME);
+        self
+    }
+
+    /// HTTP beside gRPC on the same port. The router must not have a fallback.
+    #[must_use]
+    pub fn with_http(mut self, router: Router) -> Self {
+        self.public = self.public.merge(router);
+        self
+    }
+
+    /// A gRPC service on the admin port.
+    #[must_use]
+    pub fn with_admin_grpc<S>(mut self, server: S) -> Self
+    where
+        S: TowerService<Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.admin = mount(self.admin, server);
+        self
+    }
+
+    /// Connections are handed over as they are accepted, instead of being served by the runtime.
+    #[must_use]
+    pub fn with_acceptor(mut self, acceptor: Arc<dyn Accept>) -> Self {
+        self.acceptor = Some(acceptor);
+        self
+    }
+}
+
+/// Adds a gRPC service to a router under its name.
+pub(crate) fn mount<S>(router: Router, server: S) -> Router
+where
+    S: TowerService<Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    let server = tower::ServiceBuilder::new()
+        .map_request(|request: Request<axum::body::Body>| request.map(Body::new))
+        .service(server);
+    router.route_service(&format!("/{}/{{*method}}", S::NAME), server)
+}

@@ -1,0 +1,295 @@
+//! What happens around every call: its context, its span, its deadline, its place among those in flight, its metrics.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    slice,
+    sync::{Arc, LazyLock},
+    task::{Context as TaskContext, Poll},
+    time::Instant,
+};
+
+use axum::{Router, body::Body, response::IntoResponse};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use opentelemetry::KeyValue;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Sleep, sleep_until, timeout_at},
+};
+use tonic::Code;
+use tower::ServiceExt;
+use tracing::{Instrument, Span, field::Empty};
+use weft_mesh::{
+    context::{self, Context},
+    error::{Classify, MeshError, status},
+    retry::Methods,
+    trace,
+};
+
+use crate::metrics::{Metrics, RPC_STATUS};
+
+/// Serves a router with everything around it.
+#[derive(Clone)]
+pub(crate) struct Calls {
+    router: Router,
+    permits: Arc<Semaphore>,
+    metrics: Metrics,
+}
+
+impl Calls {
+    pub(crate) fn new(router: Router, max_in_flight: usize, metrics: Metrics) -> Self {
+        Self { router, permits: Arc::new(Semaphore::new(max_in_flight)), metrics }
+    }
+
+    /// Handles one request.
+    pub(crate) async fn handle(self, request: Request<Incoming>) -> Response<Body> {
+        let record = Record::begin(&self.metrics, &request);
+        let grpc = record.grpc;
+        let context = match Context::from_headers(request.headers(), Instant::now()) {
+            Ok(context) => context,
+            Err(error) => return record.around(refuse(error, grpc), None, Span::none(), None),
+        };
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            return record.around(refuse(MeshError::Overloaded, grpc), None, Span::none(), None);
+        };
+        let span = span(&request, grpc);
+        let router = self.router.clone();
+        let work =
+            context::scope(context.clone(), router.oneshot(request.map(Body::new))).instrument(span.clone());
+        let response = match context.deadline {
+            None => work.await,
+            Some(deadline) => match timeout_at(deadline.into(), work).await {
+                Ok(response) => response,
+                Err(_) => Ok(refuse(MeshError::DeadlineExceeded { pool: "the handler".to_owned() }, grpc)),
+            },
+        };
+        let response = response.unwrap_or_else(|never| match never {});
+        record.around(response, Some(permit), span, Some(context))
+    }
+}
+
+/// The answer of the runtime itself, in the caller's protocol.
+fn refuse(error: MeshError, grpc: bool) -> Response<Body> {
+    if grpc {
+        return status(error).into_http::<Body>();
+    }
+    let body = serde_json::json!({ "error": { "reason": error.reason(), "message": error.to_string() } });
+    (error.kind().http_status(), axum::Json(body)).into_response()
+}
+
+/// The answer to a path that nothing serves.
+pub(crate) async fn unknown(request: Request<Body>) -> Response<Body> {
+    if is_grpc(request.headers()) {
+        let mut response = Response::new(Body::empty());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        response.headers_mut().insert("grpc-status", HeaderValue::from(Code::Unimplemented as i32));
+        return response;
+    }
+    let body = serde_json::json!({ "error": { "reason": "NOT_FOUND", "message": "nothing is served at this path" } });
+    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// A span for a request; none for probes, which would drown the others.
+fn span(request: &Request<Incoming>, grpc: bool) -> Span {
+    let path = request.uri().path();
+    if path.starts_with("/grpc.") || matches!(path, "/health" | "/livez" | "/readyz" | "/metrics") {
+        return Span::none();
+    }
+    let span = if grpc {
+        let method = path.trim_start_matches('/');
+        tracing::info_span!(
+            "rpc",
+            otel.name = method,
+            otel.kind = "server",
+            rpc.system.name = "grpc",
+            rpc.method = method,
+            rpc.response.status_code = Empty
+        )
+    } else {
+        let method = request.method().as_str();
+        tracing::info_span!(
+            "http",
+            otel.name = method,
+            otel.kind = "server",
+            http.request.method = method,
+            url.path = path,
+            http.response.status_code = Empty
+        )
+    };
+    trace::adopt(&span, request.headers());
+    span
+}
+
+/// A call being measured. Measures when it is dropped, however the call ended.
+struct Record {
+    metrics: Metrics,
+    began: Instant,
+    grpc: bool,
+    method: KeyValue,
+    status: Option<String>,
+}
+
+impl Record {
+    fn begin(metrics: &Metrics, request: &Request<Incoming>) -> Self {
+        let grpc = is_grpc(request.headers());
+        let method = if grpc {
+            KeyValue::new("rpc.method", method_label(request.uri().path()))
+        } else {
+            KeyValue::new("http.request.method", http_label(request.method()))
+        };
+        metrics.in_flight.add(1, slice::from_ref(&metrics.service));
+        Self { metrics: metrics.clone(), began: Instant::now(), grpc, method, status: None }
+    }
+
+    fn around(
+        mut self,
+        response: Response<Body>,
+        permit: Option<OwnedSemaphorePermit>,
+        span: Span,
+        context: Option<Context>,
+    ) -> Response<Body> {
+        if self.grpc {
+            self.note(response.headers(), &span);
+        } else {
+            self.status = Some(response.status().as_u16().to_string());
+            span.record("http.response.status_code", response.status().as_u16());
+        }
+        let alarm = context.as_ref().and_then(|context| context.deadline);
+        let alarm = alarm.map(|deadline| Box::pin(sleep_until(deadline.into())));
+        response.map(|body| Body::new(Handled { body, record: self, span, context, alarm, _permit: permit }))
+    }
+
+    fn note(&mut self, headers: &HeaderMap, span: &Span) {
+        if let Some(code) = headers.get("grpc-status") {
+            let name = code_name(Code::from_bytes(code.as_bytes()));
+            span.record("rpc.response.status_code", name);
+            self.status = Some(name.to_owned());
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let status = self.status.take().unwrap_or_else(|| "CANCELLED".to_owned());
+        let elapsed = self.began.elapsed().as_secs_f64();
+        let (method, service) = (self.method.clone(), self.metrics.service.clone());
+        self.metrics.in_flight.add(-1, slice::from_ref(&service));
+        if self.grpc {
+            let labels = [method, KeyValue::new(RPC_STATUS, status), service];
+            self.metrics.rpc_duration.record(elapsed, &labels);
+        } else {
+            let labels = [method, KeyValue::new("http.response.status_code", status), service];
+            self.metrics.http_duration.record(elapsed, &labels);
+        }
+    }
+}
+
+/// Only methods of known contracts become labels.
+fn method_label(path: &str) -> String {
+    static HEALTH: LazyLock<[&str; 2]> =
+        LazyLock::new(|| ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]);
+    if Methods::weft().contains(path) || HEALTH.contains(&path) {
+        path.trim_start_matches('/').to_owned()
+    } else {
+        "_OTHER".to_owned()
+    }
+}
+
+fn http_label(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "_OTHER",
+    }
+}
+
+/// The name of a code as semantic conventions spell it.
+const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// A response body in the context of its call.
+struct Handled {
+    body: Body,
+    record: Record,
+    span: Span,
+    context: Option<Context>,
+    alarm: Option<Pin<Box<Sleep>>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl HttpBody for Handled {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        let polled = {
+            let _entered = this.span.enter();
+            let body = Pin::new(&mut this.body);
+            match &this.context {
+                Some(context) => context::sync_scope(context, || body.poll_frame(cx)),
+                None => body.poll_frame(cx),
+            }
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            this.record.note(trailers, &this.span);
+        }
+        if polled.is_pending()
+            && let Some(alarm) = &mut this.alarm
+            && alarm.as_mut().poll(cx).is_ready()
+        {
+            this.alarm = None;
+            this.body = Body::empty();
+            let late = status(MeshError::DeadlineExceeded { pool: "the handler".to_owned() });
+            let (parts, ()) = late.into_http::<()>().into_parts();
+            this.record.note(&parts.headers, &this.span);
+            let mut trailers = parts.headers;
+            trailers.remove(header::CONTENT_TYPE);
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

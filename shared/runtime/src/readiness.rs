@@ -1,0 +1,50 @@
+//! Whether a service can do its work: what its backend says, turned into what probes are told.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// The readiness of a service. Clones share it. Not ready until first set.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<watch::Sender<Result<(), String>>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Err("starting".to_owned()))))
+    }
+}
+
+impl Readiness {
+    /// Sets it; the error says why not, for people.
+    pub fn set(&self, state: Result<(), String>) {
+        self.0.send_if_modified(|current| {
+            let changed = *current != state;
+            if changed {
+                match &state {
+                    Ok(()) => tracing::debug!("ready"),
+                    Err(reason) => tracing::warn!(reason, "not ready"),
+                }
+                *current = state;
+            }
+            changed
+        });
+    }
+
+    /// What it is now.
+    ///
+    /// # Errors
+    /// Why it is not ready.
+    pub fn get(&self) -> Result<(), String> {
+        self.0.borrow().clone()
+    }
+
+    /// Sees every later change.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Result<(), String>> {
+        self.0.subscribe()
+    }
+
+    /// Returns when it is ready.
+    pub async fn wait(&self) {
+        let _ = self.0.subscribe().wait_for(Result::is_ok).await;
+    }
+}

@@ -1,0 +1,119 @@
+//! One running service: started from a configuration and its listeners, stopped in order.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Config, Listeners,
+    admin::{routes, with_health},
+    assembly::{Accept, Assembly, Scope, Service},
+    call::{Calls, unknown},
+    config::Lifecycle,
+    metrics::Metrics,
+    serve::{Served, accept},
+};
+
+/// How long tasks may take to end after a hard stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections to the admin port at once: probes, scrapes and a few people.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// A service that is serving.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it takes calls: its first address.
+    pub address: SocketAddr,
+    /// Its admin port.
+    pub admin: SocketAddr,
+    /// Its name.
+    pub name: &'static str,
+    scope: Scope,
+    lifecycle: Lifecycle,
+}
+
+/// Starts a service on listeners that are bound already. It serves when this returns, ready or not.
+///
+/// # Errors
+/// When the service cannot be assembled.
+pub async fn start<S: Service>(config: S::Config, listeners: Listeners) -> anyhow::Result<Running> {
+    let scope = Scope::default();
+    let lifecycle = config.lifecycle().clone();
+    let admin = listeners.admin.local_addr()?;
+    let address = listeners.address().unwrap_or(admin);
+    let metrics = Metrics::new(S::NAME);
+    let assembly = S::assemble(config, scope.clone()).await?;
+    let acceptor = public(&assembly, &scope, &lifecycle, &metrics).await;
+    let permits = Arc::new(Semaphore::new(lifecycle.max_connections.min(Semaphore::MAX_PERMITS)));
+    for listener in listeners.public {
+        scope.tasks.spawn(accept(listener, Arc::clone(&acceptor), Arc::clone(&permits), scope.clone()));
+    }
+    let router = with_health(assembly.admin.merge(routes(&scope)), &assembly.names, &scope).await;
+    let acceptor = serving(router, &scope, &lifecycle, &metrics);
+    scope.tasks.spawn(accept(
+        listeners.admin,
+        acceptor,
+        Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
+        scope.clone(),
+    ));
+    tracing::info!(service = S::NAME, %address, %admin, "serving");
+    Ok(Running { address, admin, name: S::NAME, scope, lifecycle })
+}
+
+async fn public(
+    assembly: &Assembly,
+    scope: &Scope,
+    lifecycle: &Lifecycle,
+    metrics: &Metrics,
+) -> Arc<dyn Accept> {
+    if let Some(acceptor) = &assembly.acceptor {
+        return Arc::clone(acceptor);
+    }
+    let router = with_health(assembly.public.clone(), &assembly.names, scope).await;
+    serving(router, scope, lifecycle, metrics)
+}
+
+fn serving(router: Router, scope: &Scope, lifecycle: &Lifecycle, metrics: &Metrics) -> Arc<dyn Accept> {
+    let calls = Calls::new(router.fallback(unknown), lifecycle.max_in_flight, metrics.clone());
+    Arc::new(Served::new(calls, scope, lifecycle, metrics.clone()))
+}
+
+impl Running {
+    /// Whether its backend can be used.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), String> {
+        self.scope.ready.get()
+    }
+
+    /// Returns when it is ready.
+    pub async fn wait_ready(&self) {
+        self.scope.ready.wait().await;
+    }
+
+    /// Stops in order: unready and still serving for the drain delay, then GOAWAY, then until every call has ended or
+    /// the drain timeout is over, then at once.
+    pub async fn stop(self) {
+        self.scope.ready.set(Err("draining".to_owned()));
+        sleep(self.lifecycle.drain_delay).await;
+        self.scope.draining.cancel();
+        self.scope.tasks.close();
+        if timeout(self.lifecycle.drain_timeout, self.scope.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                service = self.name,
+                open = self.scope.tasks.len(),
+                "drain timeout is over, stopping"
+            );
+        }
+        self.scope.stopping.cancel();
+        if timeout(STOP_TIMEOUT, self.scope.tasks.wait()).await.is_err() {
+            tracing::warn!(service = self.name, open = self.scope.tasks.len(), "tasks did not stop");
+        }
+        tracing::info!(service = self.name, "stopped");
+    }
+}

@@ -19,6 +19,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep_until, timeout_at},
 };
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Code;
 use tower::ServiceExt;
 use tracing::{Instrument, Span, field::Empty};
@@ -31,22 +32,35 @@ use weft_mesh::{
 
 use crate::metrics::{Metrics, RPC_STATUS};
 
+/// The one call of the runtime's own that never ends by itself.
+const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
+
 /// Serves a router with everything around it.
 #[derive(Clone)]
 pub(crate) struct Calls {
     router: Router,
     permits: Arc<Semaphore>,
     metrics: Metrics,
+    draining: CancellationToken,
 }
 
 impl Calls {
-    pub(crate) fn new(router: Router, max_in_flight: usize, metrics: Metrics) -> Self {
-        Self { router, permits: Arc::new(Semaphore::new(max_in_flight)), metrics }
+    pub(crate) fn new(
+        router: Router,
+        max_in_flight: usize,
+        metrics: Metrics,
+        draining: CancellationToken,
+    ) -> Self {
+        let permits = Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)));
+        Self { router, permits, metrics, draining }
     }
 
     /// Handles one request.
     pub(crate) async fn handle(self, request: Request<Incoming>) -> Response<Body> {
-        let record = Record::begin(&self.metrics, &request);
+        let mut record = Record::begin(&self.metrics, &request);
+        if request.uri().path() == HEALTH_WATCH {
+            record.ends_with = Some(Box::pin(self.draining.clone().cancelled_owned()));
+        }
         let grpc = record.grpc;
         let context = match Context::from_headers(request.headers(), Instant::now()) {
             Ok(context) => context,
@@ -134,6 +148,8 @@ struct Record {
     grpc: bool,
     method: KeyValue,
     status: Option<String>,
+    /// When this is over, so is the response.
+    ends_with: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl Record {
@@ -145,7 +161,7 @@ impl Record {
             KeyValue::new("http.request.method", http_label(request.method()))
         };
         metrics.in_flight.add(1, slice::from_ref(&metrics.service));
-        Self { metrics: metrics.clone(), began: Instant::now(), grpc, method, status: None }
+        Self { metrics: metrics.clone(), began: Instant::now(), grpc, method, status: None, ends_with: None }
     }
 
     fn around(
@@ -193,8 +209,7 @@ impl Drop for Record {
 
 /// Only methods of known contracts become labels.
 fn method_label(path: &str) -> String {
-    static HEALTH: LazyLock<[&str; 2]> =
-        LazyLock::new(|| ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]);
+    static HEALTH: LazyLock<[&str; 2]> = LazyLock::new(|| ["/grpc.health.v1.Health/Check", HEALTH_WATCH]);
     if Methods::weft().contains(path) || HEALTH.contains(&path) {
         path.trim_start_matches('/').to_owned()
     } else {
@@ -247,6 +262,20 @@ struct Handled {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
+impl Handled {
+    /// Ends the response with a status in its trailers.
+    fn cut(&mut self, error: MeshError) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.alarm = None;
+        self.record.ends_with = None;
+        self.body = Body::empty();
+        let (parts, ()) = status(error).into_http::<()>().into_parts();
+        self.record.note(&parts.headers, &self.span);
+        let mut trailers = parts.headers;
+        trailers.remove(header::CONTENT_TYPE);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+}
+
 impl HttpBody for Handled {
     type Data = Bytes;
     type Error = axum::Error;
@@ -273,14 +302,13 @@ impl HttpBody for Handled {
             && let Some(alarm) = &mut this.alarm
             && alarm.as_mut().poll(cx).is_ready()
         {
-            this.alarm = None;
-            this.body = Body::empty();
-            let late = status(MeshError::DeadlineExceeded { pool: "the handler".to_owned() });
-            let (parts, ()) = late.into_http::<()>().into_parts();
-            this.record.note(&parts.headers, &this.span);
-            let mut trailers = parts.headers;
-            trailers.remove(header::CONTENT_TYPE);
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            return this.cut(MeshError::DeadlineExceeded { pool: "the handler".to_owned() });
+        }
+        if polled.is_pending()
+            && let Some(end) = &mut this.record.ends_with
+            && end.as_mut().poll(cx).is_ready()
+        {
+            return this.cut(MeshError::NoHealthyBackends { pool: "a draining server".to_owned() });
         }
         polled
     }

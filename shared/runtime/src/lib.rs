@@ -28,4 +28,5 @@ pub use config::Config;
 pub use listeners::{BindError, Listeners};
 pub use program::{main, runtime, termination};
 pub use readiness::Readiness;
+pub use serve::serve_connection;
 pub use start::{Running, start};

@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Body;
-use http::Request;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -101,24 +101,37 @@ impl Accept for Served {
         self.scope.tasks.spawn(async move {
             metrics.connections.add(1, slice::from_ref(&metrics.service));
             open.fetch_add(1, Ordering::Relaxed);
-            serve(connection, calls, &scope, streams).await;
+            let handler = move |request| calls.clone().handle(request);
+            serve_connection(connection, handler, &scope, streams).await;
             open.fetch_sub(1, Ordering::Relaxed);
             metrics.connections.add(-1, slice::from_ref(&metrics.service));
         });
     }
 }
 
-async fn serve(connection: Connection, calls: Calls, scope: &Scope, streams: u32) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let calls = calls.clone();
-        async move { Ok::<http::Response<Body>, Infallible>(calls.handle(request).await) }
+/// Serves one connection, HTTP/1.1 or HTTP/2, until it ends, draining has finished it, or everything stops.
+pub async fn serve_connection<H, F, B>(
+    connection: Connection,
+    handler: H,
+    scope: &Scope,
+    max_concurrent_streams: u32,
+) where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: HttpBody + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let service = service_fn(move |request| {
+        let response = handler(request);
+        async move { Ok::<_, Infallible>(response.await) }
     });
     let mut builder = auto::Builder::new(Tasks(scope.tasks.clone()));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(256);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(streams)
+        .max_concurrent_streams(max_concurrent_streams)
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(8 * 1024 * 1024)
         .max_header_list_size(64 * 1024)

@@ -20,6 +20,8 @@ use crate::{
 
 /// How long tasks may take to end after a hard stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long health watchers have, at the least, to be told before their streams end.
+const TELL_TIME: Duration = Duration::from_millis(20);
 /// Connections to the admin port at once: probes, scrapes and a few people.
 const ADMIN_CONNECTIONS: usize = 256;
 
@@ -78,7 +80,12 @@ async fn public(
 }
 
 fn serving(router: Router, scope: &Scope, lifecycle: &Lifecycle, metrics: &Metrics) -> Arc<dyn Accept> {
-    let calls = Calls::new(router.fallback(unknown), lifecycle.max_in_flight, metrics.clone());
+    let calls = Calls::new(
+        router.fallback(unknown),
+        lifecycle.max_in_flight,
+        metrics.clone(),
+        scope.draining.clone(),
+    );
     Arc::new(Served::new(calls, scope, lifecycle, metrics.clone()))
 }
 
@@ -100,7 +107,7 @@ impl Running {
     /// the drain timeout is over, then at once.
     pub async fn stop(self) {
         self.scope.ready.set(Err("draining".to_owned()));
-        sleep(self.lifecycle.drain_delay).await;
+        sleep(self.lifecycle.drain_delay.max(TELL_TIME)).await;
         self.scope.draining.cancel();
         self.scope.tasks.close();
         if timeout(self.lifecycle.drain_timeout, self.scope.tasks.wait()).await.is_err() {

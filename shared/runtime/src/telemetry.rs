@@ -1,6 +1,9 @@
 //! Logs, traces and metrics of a process: set up once, flushed at the end.
 
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::Context as _;
 use opentelemetry::{global, trace::TracerProvider as _};
@@ -14,6 +17,13 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 use crate::config::{LogFormat, Telemetry as Config};
 
 static REGISTRY: OnceLock<Registry> = OnceLock::new();
+static TRACING: AtomicBool = AtomicBool::new(false);
+
+/// Whether spans are exported. A path too hot for spans that nobody sees asks first.
+#[must_use]
+pub fn traces_are_exported() -> bool {
+    TRACING.load(Ordering::Relaxed)
+}
 
 /// What has to be flushed before the process ends.
 #[derive(Debug)]
@@ -33,6 +43,7 @@ pub fn init(service: &str, config: &Config) -> anyhow::Result<Telemetry> {
     let metrics = metrics(resource.clone())?;
     global::set_meter_provider(metrics.clone());
     let traces = config.otlp_endpoint.as_deref().map(|endpoint| traces(endpoint, resource)).transpose()?;
+    TRACING.fetch_or(traces.is_some(), Ordering::Relaxed);
     let filter: EnvFilter = config.log.parse().context("telemetry.log")?;
     let spans = traces.as_ref().map(|traces| {
         let tracer = traces.tracer("weft");

@@ -41,6 +41,7 @@ pub struct Backend {
     weight: AtomicU32,
     changed: AtomicBool,
     draining: AtomicBool,
+    suspected: AtomicBool,
     health: AtomicU8,
     machine: Mutex<Machine>,
     pub(crate) in_flight: AtomicU64,
@@ -67,6 +68,7 @@ impl Backend {
             weight: AtomicU32::new(weight.clamp(1, MAX_WEIGHT)),
             changed: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            suspected: AtomicBool::new(false),
             health: AtomicU8::new(Health::Unknown as u8),
             machine: Mutex::new(machine),
             in_flight: AtomicU64::new(0),
@@ -160,6 +162,17 @@ impl Backend {
         reason.clone_into(&mut machine.last_error);
         let change = machine.health.mark_down();
         self.publish(&mut machine, change, now)
+    }
+
+    /// Notes that something about it is odd, such as a connection it closed: it is to be checked now.
+    pub fn suspect(&self) {
+        self.suspected.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was suspected since the last call of this.
+    #[must_use]
+    pub fn take_suspicion(&self) -> bool {
+        self.suspected.swap(false, Ordering::Relaxed)
     }
 
     /// Puts it into rotation without a check, for pools that check nothing.

@@ -14,6 +14,25 @@ use weft_balance::{InFlight, Outcome};
 /// Any transport error.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
+/// Polls a body for a frame that carries something.
+///
+/// A stream often ends with an empty DATA frame of its own. Sent on as a frame before the end it says nothing, and a
+/// peer on h2 ≥ 0.4.16 takes a hundred of them on a connection for a flood.
+pub fn poll_full_frame<B>(
+    mut body: Pin<&mut B>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, B::Error>>>
+where
+    B: Body<Data = Bytes>,
+{
+    loop {
+        match std::task::ready!(body.as_mut().poll_frame(cx)) {
+            Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+            other => return Poll::Ready(other),
+        }
+    }
+}
+
 /// A body with the guard of its call. Dropping it unfinished resets the stream to the backend.
 #[derive(Debug)]
 pub struct Tracked<B> {

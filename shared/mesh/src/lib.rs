@@ -26,7 +26,7 @@ pub mod retry;
 pub mod timeout;
 pub mod trace;
 
-pub use body::{BoxError, Tracked};
+pub use body::{BoxError, Tracked, poll_full_frame};
 pub use channel::Channel;
 pub use peer::Peer;
 pub use replay::Replay;

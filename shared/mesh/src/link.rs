@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +17,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
-use crate::{BoxError, Replay, pool::Protocol};
+use crate::{
+    BoxError, Replay,
+    pool::{Pool, Protocol},
+};
 
 /// How long a connection may take to be made.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,7 +61,7 @@ where
 /// The connections of one owner to one backend.
 pub(crate) struct Link<B> {
     address: String,
-    protocol: Protocol,
+    pool: Arc<Pool>,
     tasks: TaskTracker,
     shared: Mutex<Option<http2::SendRequest<Replay<B>>>>,
     idle: Mutex<Vec<http1::SendRequest<Replay<B>>>>,
@@ -70,10 +73,10 @@ where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    pub(crate) fn new(address: &str, protocol: Protocol, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(address: &str, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
         Self {
             address: address.to_owned(),
-            protocol,
+            pool,
             tasks,
             shared: Mutex::new(None),
             idle: Mutex::new(Vec::new()),
@@ -83,7 +86,7 @@ where
 
     /// Sends a call and waits for its response headers.
     pub(crate) async fn send(&self, request: Request<Replay<B>>) -> Result<Response<LinkBody<B>>, LinkError> {
-        match self.protocol {
+        match self.pool.settings.protocol {
             Protocol::Grpc => self.send_shared(request).await,
             Protocol::Http => self.send_lent(request).await,
         }
@@ -119,11 +122,12 @@ where
             .keep_alive_timeout(Duration::from_secs(10))
             .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(|error| LinkError::Connect(error.into()))?;
-        let address = self.address.clone();
+        let (address, pool) = (self.address.clone(), Arc::clone(&self.pool));
         self.tasks.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(address, error = %crate::error::chain(&error), "connection ended");
             }
+            pool.suspect(&address);
         });
         *lock(&self.shared) = Some(sender.clone());
         Ok(sender)

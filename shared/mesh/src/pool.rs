@@ -88,6 +88,14 @@ impl Pool {
         self.disturbed.notify_waiters();
     }
 
+    /// A connection to a backend ended: it may be gone, so it is checked now instead of at the next interval.
+    pub(crate) fn suspect(&self, address: &str) {
+        if let Some(backend) = self.backends.get(address) {
+            backend.suspect();
+            self.disturbed.notify_waiters();
+        }
+    }
+
     fn mark_down(&self, backend: &Backend, reason: &str) {
         if backend.mark_down(reason, Instant::now()).is_some() {
             tracing::warn!(pool = self.name(), backend = backend.address(), reason, "backend is down");
@@ -192,7 +200,7 @@ where
         // A new address is the moment to forget those that are gone; their connections close with their last call.
         let list = self.pool.backends.list();
         links.retain(|address, _| list.iter().any(|backend| backend.address() == address));
-        let link = Arc::new(Link::new(backend.address(), self.pool.settings.protocol, self.tasks.clone()));
+        let link = Arc::new(Link::new(backend.address(), Arc::clone(&self.pool), self.tasks.clone()));
         links.insert(backend.address().to_owned(), Arc::clone(&link));
         link
     }

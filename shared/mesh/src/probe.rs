@@ -89,7 +89,7 @@ async fn watch(pool: Arc<Pool>, backend: Arc<Backend>, tasks: TaskTracker, stop:
             let due = asked + wait.mul_f64(fastrand::f64().mul_add(0.2, 0.9));
             tokio::select! {
                 () = sleep_until(due) => break,
-                () = pool.disturbed.notified() => {}
+                () = pool.disturbed.notified() => if backend.take_suspicion() { break },
                 () = stop.cancelled() => return,
             }
         }

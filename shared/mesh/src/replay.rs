@@ -13,6 +13,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::poll_full_frame;
+
 /// The most that is kept of a request for sending it again, in bytes.
 pub(crate) const REPLAY_LIMIT_BYTES: usize = 64 * 1024;
 
@@ -129,7 +131,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
             self.ended = true;
             return Poll::Ready(None);
         }
-        let polled = Pin::new(&mut shared.body).poll_frame(cx);
+        let polled = poll_full_frame(Pin::new(&mut shared.body), cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 shared.keep(frame);

@@ -26,8 +26,10 @@ pub trait Service: Send + 'static {
 /// What a service runs in. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// Where every task is spawned, so that shutdown can wait for it.
+    /// Background tasks, which end at `stopping`: loops, probes, connections to other services.
     pub tasks: TaskTracker,
+    /// Work that draining lets finish: client connections, running jobs.
+    pub work: TaskTracker,
     /// Cancelled when draining begins: take no new work, end endless streams.
     pub draining: CancellationToken,
     /// Cancelled when the time for draining is over: stop now.

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+/// Why a service that is stopping is not ready, which nobody has to be warned of.
+pub(crate) const DRAINING: &str = "draining";
+
 /// The readiness of a service. Clones share it. Not ready until first set.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<watch::Sender<Result<(), String>>>);
@@ -22,6 +25,7 @@ impl Readiness {
             if changed {
                 match &state {
                     Ok(()) => tracing::debug!("ready"),
+                    Err(reason) if reason == DRAINING => tracing::debug!(reason, "not ready"),
                     Err(reason) => tracing::warn!(reason, "not ready"),
                 }
                 *current = state;

@@ -98,7 +98,7 @@ impl Accept for Served {
     fn accept(&self, connection: Connection) {
         let (calls, scope, metrics) = (self.calls.clone(), self.scope.clone(), self.metrics.clone());
         let (streams, open) = (self.max_concurrent_streams, Arc::clone(&self.open));
-        self.scope.tasks.spawn(async move {
+        self.scope.work.spawn(async move {
             metrics.connections.add(1, slice::from_ref(&metrics.service));
             open.fetch_add(1, Ordering::Relaxed);
             let handler = move |request| calls.clone().handle(request);
@@ -126,7 +126,7 @@ pub async fn serve_connection<H, F, B>(
         let response = handler(request);
         async move { Ok::<_, Infallible>(response.await) }
     });
-    let mut builder = auto::Builder::new(Tasks(scope.tasks.clone()));
+    let mut builder = auto::Builder::new(Tasks(scope.work.clone()));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(256);
     builder
         .http2()

@@ -15,6 +15,7 @@ use crate::{
     call::{Calls, unknown},
     config::Lifecycle,
     metrics::Metrics,
+    readiness::DRAINING,
     serve::{Served, accept},
 };
 
@@ -106,20 +107,23 @@ impl Running {
     /// Stops in order: unready and still serving for the drain delay, then GOAWAY, then until every call has ended or
     /// the drain timeout is over, then at once.
     pub async fn stop(self) {
-        self.scope.ready.set(Err("draining".to_owned()));
+        self.scope.ready.set(Err(DRAINING.to_owned()));
         sleep(self.lifecycle.drain_delay.max(TELL_TIME)).await;
         self.scope.draining.cancel();
-        self.scope.tasks.close();
-        if timeout(self.lifecycle.drain_timeout, self.scope.tasks.wait()).await.is_err() {
+        self.scope.work.close();
+        if timeout(self.lifecycle.drain_timeout, self.scope.work.wait()).await.is_err() {
             tracing::warn!(
                 service = self.name,
-                open = self.scope.tasks.len(),
+                open = self.scope.work.len(),
                 "drain timeout is over, stopping"
             );
         }
         self.scope.stopping.cancel();
-        if timeout(STOP_TIMEOUT, self.scope.tasks.wait()).await.is_err() {
-            tracing::warn!(service = self.name, open = self.scope.tasks.len(), "tasks did not stop");
+        self.scope.tasks.close();
+        let ended = async { tokio::join!(self.scope.work.wait(), self.scope.tasks.wait()) };
+        if timeout(STOP_TIMEOUT, ended).await.is_err() {
+            let open = self.scope.work.len() + self.scope.tasks.len();
+            tracing::warn!(service = self.name, open, "tasks did not stop");
         }
         tracing::info!(service = self.name, "stopped");
     }

@@ -55,7 +55,11 @@ pub fn init(service: &str, config: &Config) -> anyhow::Result<Telemetry> {
             .with_filter(EnvFilter::new("off,weft=info"))
     });
     let logs = match config.log_format {
-        LogFormat::Pretty => tracing_subscriber::fmt::layer().compact().with_writer(std::io::stderr).boxed(),
+        LogFormat::Pretty => tracing_subscriber::fmt::layer()
+            .compact()
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
     };
     let _ = tracing_subscriber::registry().with(spans).with(logs.with_filter(filter)).try_init();

@@ -62,6 +62,13 @@ impl Sources {
         Ok(Self { file, environment: self.environment.clone(), insecure: self.insecure })
     }
 
+    /// The file with nothing but one section, still under its name: for what a launcher keeps beside its services.
+    #[must_use]
+    pub fn only(&self, name: &str) -> Self {
+        let file = self.file.iter().filter(|(key, _)| *key == name);
+        Self { file: file.map(|(key, value)| (key.clone(), value.clone())).collect(), ..self.clone() }
+    }
+
     /// The names at the top of the file.
     pub fn sections(&self) -> impl Iterator<Item = &str> {
         self.file.keys().map(String::as_str)
@@ -303,6 +310,16 @@ mod tests {
                 .starts_with("lifecycle.max_in_flight")
         );
         assert!(load("ttl = \"-5s\"", &[]).unwrap_err()[0].contains("negative"));
+    }
+
+    #[test]
+    fn sections_are_taken_apart() {
+        let sources = Sources::from_text("[example]\nlimit = 3\n[telemetry]\nlog = \"warn\"").unwrap();
+        let example = sources.section("example").unwrap();
+        assert_eq!(example.load::<Example>("example", Table::new()).unwrap().limit, 3);
+        let rest = sources.only("telemetry").load::<Example>("example", Table::new()).unwrap();
+        assert_eq!((rest.telemetry.log.as_str(), rest.limit), ("warn", 7));
+        assert_eq!(sources.sections().collect::<Vec<_>>(), ["example", "telemetry"]);
     }
 
     #[test]

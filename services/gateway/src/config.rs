@@ -1,0 +1,261 @@
+//! Listeners, pools and routes.
+
+mod check;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use weft_runtime::config::{Admin, Lifecycle, Problems, Telemetry, duration};
+
+/// The gateway's configuration. The default routes Weft's own services at their default ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Worker threads, each with its own connections to every backend. Default 0: one per core.
+    pub workers: usize,
+    /// Where clients connect. Default: one, `127.0.0.1:7080`.
+    pub listeners: Vec<Listener>,
+    /// The admin port: probes, metrics, `GatewayService`. Default `127.0.0.1:7090`.
+    pub admin: Admin,
+    /// Limits of the process, and how it stops.
+    pub lifecycle: Lifecycle,
+    /// What it tells of itself.
+    pub telemetry: Telemetry,
+    /// Sets of interchangeable backends. Default: Weft's services at their default ports.
+    pub pools: Vec<Pool>,
+    /// Which calls go to which pool. Default: Weft's services and the asset paths.
+    pub routes: Vec<Route>,
+}
+
+/// An address clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// `host:port`.
+    pub address: String,
+}
+
+/// What a pool's backends speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// gRPC: HTTP/2 with prior knowledge.
+    #[default]
+    Grpc,
+    /// HTTP/1.1.
+    Http,
+}
+
+/// How a pool chooses among its backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// The least `(in_flight + 1) / weight`.
+    #[default]
+    LeastConnections,
+}
+
+/// A named set of interchangeable backends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pool {
+    /// What routes and administration call it.
+    pub name: String,
+    /// `grpc` (the default) or `http`.
+    pub protocol: Protocol,
+    /// `least_connections`.
+    pub balance: Balance,
+    /// Its backends.
+    pub backends: Vec<Backend>,
+    /// How they are checked.
+    pub health: Health,
+    /// How often names among the backends' addresses are resolved again. Default 5 s.
+    #[serde(with = "duration")]
+    pub refresh: Duration,
+    /// How long a call may take when its client sets no deadline. Default 1 h, which suits the longest streams.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// `package.Service/Method` that a backend answers with its statistics; `GatewayService.GetStats` collects them.
+    /// Default: none.
+    pub stats_method: Option<String>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            protocol: Protocol::default(),
+            balance: Balance::default(),
+            backends: Vec::new(),
+            health: Health::default(),
+            refresh: Duration::from_secs(5),
+            timeout: Duration::from_secs(3600),
+            stats_method: None,
+        }
+    }
+}
+
+/// One backend, or all that a name resolves to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// `host:port`.
+    pub address: String,
+    /// Its share of the calls relative to the others, 1 to 1000. Default 1.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// What a health check does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthKind {
+    /// `grpc.health.v1.Health/Check`.
+    Grpc,
+    /// `GET` of `path`; 2xx is healthy.
+    Http,
+    /// A connection.
+    Tcp,
+    /// Nothing.
+    None,
+}
+
+/// How a pool's backends are checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// `grpc`, `http`, `tcp` or `none`. Default: what the pool's protocol is.
+    pub kind: Option<HealthKind>,
+    /// What an HTTP check asks for. Default `/health`.
+    pub path: String,
+    /// Which service a gRPC check asks for. Default: empty, the whole server.
+    pub service: String,
+    /// How often. Default 30 s; a backend that refuses a connection is noticed at once anyway.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// How long a check may take. Default 5 s.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// Passed checks in a row that bring a backend back. Default 2.
+    pub healthy_threshold: u32,
+    /// Failed checks in a row that take a backend out. Default 2.
+    pub unhealthy_threshold: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            path: "/health".to_owned(),
+            service: String::new(),
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            healthy_threshold: 2,
+            unhealthy_threshold: 2,
+        }
+    }
+}
+
+/// Which calls go to a pool. Among the routes that match, a named host counts before any host, then the longest
+/// service or path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Route {
+    /// gRPC calls to this service; `*` at the end stands for any rest.
+    pub grpc_service: Option<String>,
+    /// Requests for this host, without port.
+    pub host: Option<String>,
+    /// Requests whose path begins so.
+    pub path_prefix: Option<String>,
+    /// The pool's name.
+    pub pool: String,
+}
+
+impl Route {
+    /// gRPC calls to a service, or to all that a pattern matches.
+    #[must_use]
+    pub fn grpc(service: &str, pool: &str) -> Self {
+        Self { grpc_service: Some(service.to_owned()), pool: pool.to_owned(), ..Self::default() }
+    }
+
+    /// Requests whose path begins so.
+    #[must_use]
+    pub fn path(prefix: &str, pool: &str) -> Self {
+        Self { path_prefix: Some(prefix.to_owned()), pool: pool.to_owned(), ..Self::default() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let pool = |name: &str, protocol, address: &str, stats: Option<&str>| Pool {
+            name: name.to_owned(),
+            protocol,
+            backends: vec![Backend { address: address.to_owned(), weight: 1 }],
+            stats_method: stats.map(str::to_owned),
+            ..Pool::default()
+        };
+        Self {
+            workers: 0,
+            listeners: vec![Listener { address: "127.0.0.1:7080".to_owned() }],
+            admin: Admin::at("127.0.0.1:7090"),
+            lifecycle: Lifecycle::default(),
+            telemetry: Telemetry::default(),
+            pools: vec![
+                pool("cache", Protocol::Grpc, "127.0.0.1:7101", Some("weft.cache.v1.CacheService/GetStats")),
+                pool(
+                    "database",
+                    Protocol::Grpc,
+                    "127.0.0.1:7102",
+                    Some("weft.database.v1.InsightService/GetStats"),
+                ),
+                pool("queue", Protocol::Grpc, "127.0.0.1:7103", Some("weft.queue.v1.QueueService/GetStats")),
+                pool(
+                    "assets",
+                    Protocol::Grpc,
+                    "127.0.0.1:7104",
+                    Some("weft.assets.v1.AssetService/GetStats"),
+                ),
+                pool("assets-http", Protocol::Http, "127.0.0.1:7104", None),
+            ],
+            routes: vec![
+                Route::grpc("weft.cache.v1.*", "cache"),
+                Route::grpc("weft.database.v1.*", "database"),
+                Route::grpc("weft.queue.v1.*", "queue"),
+                Route::grpc("weft.assets.v1.*", "assets"),
+                // Every service reflects every contract, so any of them can answer for all.
+                Route::grpc("grpc.reflection.*", "database"),
+                Route::path("/assets/", "assets-http"),
+                Route::path("/files/", "assets-http"),
+            ],
+        }
+    }
+}
+
+impl weft_runtime::Config for Config {
+    fn address(&self) -> Option<&str> {
+        None
+    }
+
+    fn addresses(&self) -> Vec<(String, String)> {
+        let listeners = self.listeners.iter().enumerate();
+        listeners.map(|(i, listener)| (format!("listeners[{i}].address"), listener.address.clone())).collect()
+    }
+
+    fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
+    fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        check::validate(self, problems);
+    }
+}

@@ -1,0 +1,205 @@
+//! Everything that can be wrong with the gateway's configuration.
+
+use std::collections::HashSet;
+
+use weft_balance::MAX_WEIGHT;
+use weft_mesh::discovery::Target;
+use weft_runtime::config::Problems;
+
+use super::{Config, Pool, Route};
+
+pub(super) fn validate(config: &Config, problems: &mut Problems) {
+    problems.require(!config.listeners.is_empty(), "listeners", "at least one is needed");
+    problems.require(config.workers <= 1024, "workers", "must be at most 1024");
+    let mut names = HashSet::new();
+    for (i, pool) in config.pools.iter().enumerate() {
+        let key = format!("pools[{i}]");
+        if pool.name.is_empty() {
+            problems.push(format!("{key}.name"), "must be given");
+        } else if !names.insert(pool.name.as_str()) {
+            problems.push(format!("{key}.name"), format!("\"{}\" is taken", pool.name));
+        }
+        check_pool(pool, &key, problems);
+    }
+    let mut seen = HashSet::new();
+    for (i, route) in config.routes.iter().enumerate() {
+        let key = format!("routes[{i}]");
+        if !names.contains(route.pool.as_str()) {
+            problems.push(format!("{key}.pool"), format!("there is no pool \"{}\"", route.pool));
+        }
+        check_route(route, &key, problems);
+        if !seen.insert((&route.grpc_service, &route.host, &route.path_prefix)) {
+            problems.push(key, "matches the same as an earlier route");
+        }
+    }
+}
+
+fn check_pool(pool: &Pool, key: &str, problems: &mut Problems) {
+    let mut addresses = HashSet::new();
+    for (i, backend) in pool.backends.iter().enumerate() {
+        let key = format!("{key}.backends[{i}]");
+        if !Target::is_address(&backend.address) {
+            problems.push(format!("{key}.address"), format!("\"{}\" is not host:port", backend.address));
+        } else if !addresses.insert(backend.address.as_str()) {
+            problems.push(format!("{key}.address"), format!("{} is there twice", backend.address));
+        }
+        if !(1..=MAX_WEIGHT).contains(&backend.weight) {
+            problems
+                .push(format!("{key}.weight"), format!("must be 1 to {MAX_WEIGHT}, is {}", backend.weight));
+        }
+    }
+    let health = &pool.health;
+    for (name, value) in [("interval", health.interval), ("timeout", health.timeout)] {
+        if value.is_zero() {
+            problems.push(format!("{key}.health.{name}"), "must be longer than 0 s");
+        }
+    }
+    for (name, value) in
+        [("healthy_threshold", health.healthy_threshold), ("unhealthy_threshold", health.unhealthy_threshold)]
+    {
+        if value == 0 {
+            problems.push(format!("{key}.health.{name}"), "must be at least 1");
+        }
+    }
+    if !health.path.starts_with('/') {
+        problems.push(format!("{key}.health.path"), "must begin with \"/\"");
+    }
+    for (name, value) in [("refresh", pool.refresh), ("timeout", pool.timeout)] {
+        if value.is_zero() {
+            problems.push(format!("{key}.{name}"), "must be longer than 0 s");
+        }
+    }
+    if let Some(method) = &pool.stats_method
+        && method.split('/').filter(|part| !part.is_empty()).count() != 2
+    {
+        problems.push(format!("{key}.stats_method"), format!("\"{method}\" is not package.Service/Method"));
+    }
+}
+
+fn check_route(route: &Route, key: &str, problems: &mut Problems) {
+    match (&route.grpc_service, &route.host, &route.path_prefix) {
+        (None, None, None) => problems.push(key, "needs grpc_service, host or path_prefix"),
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
+            problems.push(key, "grpc_service goes without host and path_prefix");
+        }
+        _ => {}
+    }
+    if let Some(service) = &route.grpc_service
+        && (service.is_empty() || service[..service.len() - 1].contains('*') || service.contains('/'))
+    {
+        problems.push(
+            format!("{key}.grpc_service"),
+            format!("\"{service}\": a service's name, `*` only at the end"),
+        );
+    }
+    if let Some(prefix) = &route.path_prefix
+        && (!prefix.starts_with('/') || prefix.contains('*'))
+    {
+        problems
+            .push(format!("{key}.path_prefix"), format!("\"{prefix}\": must begin with \"/\", without `*`"));
+    }
+    if let Some(host) = &route.host
+        && (host.is_empty() || host.contains(['/', ':', '*']))
+    {
+        problems.push(format!("{key}.host"), format!("\"{host}\": a host's name without port"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_runtime::config::{Sources, render};
+
+    use super::super::*;
+
+    fn load(text: &str) -> Result<Config, Vec<String>> {
+        let sources = Sources::from_text(text).unwrap();
+        sources.load::<Config>("gateway", toml::Table::new()).map_err(|error| error.problems)
+    }
+
+    #[test]
+    fn the_documented_example_is_understood() {
+        let config = load(
+            r#"
+            [[listeners]]
+            address = "127.0.0.1:7080"
+            [admin]
+            address = "127.0.0.1:7090"
+            [[pools]]
+            name = "echo"
+            protocol = "grpc"
+            balance = "least_connections"
+            backends = [{ address = "127.0.0.1:9001", weight = 1 }, { address = "127.0.0.1:9002", weight = 2 }]
+            [pools.health]
+            kind = "grpc"
+            path = "/health"
+            interval = "30s"
+            timeout = "5s"
+            healthy_threshold = 2
+            unhealthy_threshold = 2
+            [[routes]]
+            grpc_service = "grpc.testing.*"
+            pool = "echo"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.pools.len(), 1, "given pools replace the default ones");
+        assert_eq!(config.pools[0].backends[1].weight, 2);
+        let defaults = Health { kind: Some(HealthKind::Grpc), ..Health::default() };
+        assert_eq!(config.pools[0].health, defaults, "the example shows the defaults");
+        assert_eq!(load(&render(&config)).unwrap(), config);
+    }
+
+    #[test]
+    fn the_default_is_valid() {
+        assert_eq!(load("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_problem_is_named() {
+        let problems = load(
+            r#"
+            typo = 1
+            listeners = []
+            [[pools]]
+            name = "a"
+            backends = [{ address = "nowhere" }, { address = "h:1", weight = 0 }, { address = "h:1", colour = "red" }]
+            health = { healthy_threshold = 0, interval = "0s", path = "health" }
+            stats_method = "GetStats"
+            [[pools]]
+            name = "a"
+            [[routes]]
+            grpc_service = "a.*.b"
+            pool = "b"
+            [[routes]]
+            pool = "a"
+            [[routes]]
+            grpc_service = "x"
+            path_prefix = "y"
+            pool = "a"
+            "#,
+        )
+        .unwrap_err();
+        for expected in [
+            "typo: unknown key",
+            "pools[0].backends[2].colour: unknown key",
+            "listeners: at least one",
+            "pools[0].backends[0].address: \"nowhere\"",
+            "pools[0].backends[1].weight: must be 1 to 1000",
+            "pools[0].backends[2].address: h:1 is there twice",
+            "pools[0].health.healthy_threshold",
+            "pools[0].health.interval",
+            "pools[0].health.path",
+            "pools[0].stats_method",
+            "pools[1].name: \"a\" is taken",
+            "routes[0].pool: there is no pool \"b\"",
+            "routes[0].grpc_service",
+            "routes[1]: needs",
+            "routes[2]: grpc_service goes without",
+            "routes[2].path_prefix",
+        ] {
+            let expected_key = expected.replace("pools[0].backends[2].colour", "pools.0.backends.2.colour");
+            let found = problems.iter().any(|p| p.starts_with(expected) || p.starts_with(&expected_key));
+            assert!(found, "{expected} is not in {problems:#?}");
+        }
+    }
+}

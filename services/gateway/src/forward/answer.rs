@@ -1,0 +1,69 @@
+//! The gateway's own answers, in the client's protocol.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use serde_json::json;
+use tonic::Code;
+use weft_mesh::error::{Classify, MeshError, status};
+use weft_runtime::Readiness;
+
+use super::Body;
+
+/// Refuses a call.
+pub(super) fn refuse(error: MeshError, grpc: bool) -> Response<Body> {
+    if grpc {
+        return status(error).into_http::<()>().map(|()| Body::empty());
+    }
+    let retry = error.retry_after();
+    let mut response = self::error(error.kind().http_status(), error.reason(), &error.to_string());
+    if let Some(after) = retry {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    response
+}
+
+/// The status of a failed call as trailers, for a stream that has begun.
+pub(super) fn trailers(error: MeshError) -> HeaderMap {
+    let (parts, ()) = status(error).into_http::<()>().into_parts();
+    let mut trailers = parts.headers;
+    trailers.remove(header::CONTENT_TYPE);
+    trailers
+}
+
+/// Says that no route matches; `/health`, which needs none, says whether the gateway serves.
+pub(super) fn no_route<B>(request: &Request<B>, grpc: bool, ready: &Readiness) -> Response<Body> {
+    if request.uri().path() == "/health" && !grpc {
+        return match ready.get() {
+            Ok(()) => json_body(StatusCode::OK, &json!({ "status": "serving" })),
+            Err(reason) => {
+                let body = json!({ "status": "not serving", "reason": reason });
+                json_body(StatusCode::SERVICE_UNAVAILABLE, &body)
+            }
+        };
+    }
+    if !grpc {
+        return error(StatusCode::NOT_FOUND, "NO_ROUTE", "no route matches this host and path");
+    }
+    let service = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
+    let message: String =
+        service.chars().filter(char::is_ascii_graphic).filter(|c| *c != '%').take(200).collect();
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(Code::Unimplemented as i32));
+    if let Ok(message) = HeaderValue::try_from(format!("no route for service {message}")) {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+fn error(status: StatusCode, reason: &str, message: &str) -> Response<Body> {
+    json_body(status, &json!({ "error": { "reason": reason, "message": message } }))
+}
+
+fn json_body(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(Body::full(Bytes::from(value.to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

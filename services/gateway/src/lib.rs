@@ -1,0 +1,56 @@
+//! The gateway: spreads clients' calls over healthy replicas by weighted least connections.
+//!
+//! Role: take gRPC and HTTP on one port, find the pool by service, host or path ([`route`]), and forward bytes to the
+//! least loaded healthy backend ([`forward`]); administration on the admin port ([`admin`]).
+//!
+//! Non-goals: decoding what it forwards; knowing Weft's services beyond its default configuration. What decides is in
+//! `weft-balance`, what connects and probes in `weft-mesh`.
+//!
+//! Invariants: a call is forwarded again only if it was certainly not executed; a client that goes away cancels its
+//! call at the backend; a worker thread shares no connection and no lock with another on the forwarding path.
+//!
+//! Failure modes: a dead backend is left at the first refused connection and taken back by a passing check; a pool
+//! without a healthy backend answers UNAVAILABLE with the reason `NO_HEALTHY_BACKENDS` (HTTP 503).
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+mod config;
+mod error;
+pub mod forward;
+mod metrics;
+pub mod route;
+mod rpc;
+mod stats;
+mod worker;
+
+use std::sync::Arc;
+
+use weft_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
+use weft_runtime::{Assembly, Scope, Service};
+
+pub use config::{Backend, Config, Health, HealthKind, Listener, Pool, Protocol, Route};
+use metrics::Metrics;
+use route::Routes;
+use worker::Workers;
+
+/// The gateway service.
+#[derive(Debug)]
+pub struct Gateway;
+
+impl Service for Gateway {
+    const NAME: &'static str = "gateway";
+    type Config = Config;
+
+    async fn assemble(config: Config, scope: Scope) -> anyhow::Result<Assembly> {
+        let pools = admin::Pools::start(&config.pools, &scope);
+        let routes = Arc::new(Routes::new(&config.routes));
+        let metrics = Metrics::new(&pools);
+        let workers = Workers::start(&config, &pools, &routes, &metrics, &scope)?;
+        let rpc = rpc::Rpc::new(pools, metrics);
+        scope.ready.set(Ok(()));
+        Ok(Assembly::default()
+            .with_acceptor(Arc::new(workers))
+            .with_admin_grpc(GatewayServiceServer::new(rpc)))
+    }
+}

@@ -1,0 +1,175 @@
+//! Backends that do what the path says.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+use weft_mesh::poll_full_frame;
+use weft_runtime::{Connection, Scope, serve_connection};
+
+type Answer = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// A backend that can be killed.
+#[derive(Clone)]
+pub(crate) struct TestBackend {
+    pub(crate) address: SocketAddr,
+    pub(crate) calls: Arc<AtomicU64>,
+    pub(crate) cancelled: Arc<AtomicU64>,
+    scope: Scope,
+    healthy: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl TestBackend {
+    pub(crate) async fn start() -> Self {
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_at(address: impl tokio::net::ToSocketAddrs) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let backend = Self {
+            address: listener.local_addr().unwrap(),
+            calls: Arc::default(),
+            cancelled: Arc::default(),
+            scope: Scope::default(),
+            healthy: Arc::new(true.into()),
+        };
+        backend.scope.tasks.spawn(backend.clone().accept(listener));
+        backend
+    }
+
+    async fn accept(self, listener: TcpListener) {
+        let permits = Arc::new(Semaphore::new(1000));
+        loop {
+            let (stream, peer) = tokio::select! {
+                accepted = listener.accept() => accepted.unwrap(),
+                () = self.scope.stopping.cancelled() => return,
+            };
+            let permit = Arc::clone(&permits).acquire_owned().await.unwrap();
+            let backend = self.clone();
+            self.scope.tasks.spawn(async move {
+                let scope = backend.scope.clone();
+                let handler = move |request| backend.clone().answer(request);
+                serve_connection(Connection { stream, peer, permit }, handler, &scope, 1000).await;
+            });
+        }
+    }
+
+    /// Ends it like kill -9: every socket closes at once.
+    pub(crate) async fn kill(&self) {
+        self.scope.stopping.cancel();
+        self.scope.tasks.close();
+        self.scope.tasks.wait().await;
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// What its health check answers from now on.
+    pub(crate) fn set_healthy(&self, healthy: bool) {
+        self.healthy.store(healthy, Ordering::Relaxed);
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Response<Answer> {
+        match request.uri().path() {
+            "/health" => return status(if self.healthy.load(Ordering::Relaxed) { 200 } else { 503 }),
+            "/grpc.health.v1.Health/Check" => {
+                let serving = if self.healthy.load(Ordering::Relaxed) { 1 } else { 2 };
+                return grpc(Bytes::from(vec![0, 0, 0, 0, 2, 8, serving]));
+            }
+            _ => {}
+        }
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        match request.uri().path().rsplit('/').next().unwrap() {
+            "Echo" => echo(request),
+            "Hang" => {
+                let _guard = Cancelled(Arc::clone(&self.cancelled));
+                std::future::pending().await
+            }
+            "Headers" => {
+                let headers = format!("{:?}", request.headers());
+                let mut response = grpc(Bytes::from(headers));
+                response.headers_mut().insert("connection", "x-hop".parse().unwrap());
+                response.headers_mut().insert("x-hop", "1".parse().unwrap());
+                response
+            }
+            "SixtyEmpty" => {
+                let empty = (0..60).map(|_| Ok(Frame::data(Bytes::new())));
+                let rest = [Ok(Frame::data(Bytes::from_static(b"x"))), Ok(Frame::trailers(trailers()))];
+                with_body(StreamBody::new(futures::stream::iter(empty.chain(rest))))
+            }
+            "HalfThenHang" => half(self.scope.stopping),
+            _ => status(404),
+        }
+    }
+}
+
+struct Cancelled(Arc<AtomicU64>);
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn status(code: u16) -> Response<Answer> {
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    Response::builder().status(code).body(body).unwrap()
+}
+
+fn trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().unwrap());
+    trailers.insert("x-trailer", "kept".parse().unwrap());
+    trailers
+}
+
+fn with_body<B: Body<Data = Bytes, Error = hyper::Error> + Send + 'static>(body: B) -> Response<Answer> {
+    Response::builder().header("content-type", "application/grpc").body(body.boxed_unsync()).unwrap()
+}
+
+fn grpc(data: Bytes) -> Response<Answer> {
+    let frames = [Ok(Frame::data(data)), Ok(Frame::trailers(trailers()))];
+    with_body(StreamBody::new(futures::stream::iter(frames)))
+}
+
+/// Sends every frame back as it comes.
+fn echo(request: Request<Incoming>) -> Response<Answer> {
+    let http1 = request.version() < http::Version::HTTP_2;
+    let frames = futures::stream::unfold((request.into_body(), false), move |(mut body, done)| async move {
+        match futures::future::poll_fn(|cx| poll_full_frame(Pin::new(&mut body), cx)).await {
+            Some(frame) => Some((frame, (body, done))),
+            None if done || http1 => None,
+            None => Some((Ok(Frame::trailers(trailers())), (body, true))),
+        }
+    });
+    with_body(StreamBody::new(frames))
+}
+
+/// Sends one frame, then nothing until it is killed.
+fn half(stopping: CancellationToken) -> Response<Answer> {
+    let frames = futures::stream::unfold(0, move |step| {
+        let stopping = stopping.clone();
+        async move {
+            if step > 0 {
+                stopping.cancelled().await;
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            Some((Ok(Frame::data(Bytes::from_static(b"half"))), step + 1))
+        }
+    });
+    with_body(StreamBody::new(frames))
+}

@@ -1,0 +1,41 @@
+//! The gateway in front of real sockets: every kind of call, every way a backend can fail.
+
+#![forbid(unsafe_code)]
+
+mod admin;
+mod backend;
+mod client;
+mod faults;
+mod forwarding;
+mod health;
+
+use std::{net::SocketAddr, time::Duration};
+
+use weft_gateway::{Backend, Config, Gateway, Health, HealthKind, Listener, Pool, Protocol, Route};
+use weft_runtime::{Listeners, Running, config::Admin, start};
+
+/// A gateway with a gRPC pool `echo` and an HTTP pool `web`, checked by connecting every 50 ms.
+async fn gateway(echo: &[SocketAddr], web: &[SocketAddr]) -> Running {
+    gateway_with(echo, web, HealthKind::Tcp).await
+}
+
+async fn gateway_with(echo: &[SocketAddr], web: &[SocketAddr], kind: HealthKind) -> Running {
+    let health = Health { kind: Some(kind), interval: Duration::from_millis(50), ..Health::default() };
+    let pool = |name: &str, protocol, addresses: &[SocketAddr]| Pool {
+        name: name.into(),
+        protocol,
+        backends: addresses.iter().map(|a| Backend { address: a.to_string(), weight: 1 }).collect(),
+        health: health.clone(),
+        ..Pool::default()
+    };
+    let config = Config {
+        workers: 2,
+        listeners: vec![Listener { address: "127.0.0.1:0".into() }],
+        admin: Admin::at("127.0.0.1:0"),
+        pools: vec![pool("echo", Protocol::Grpc, echo), pool("web", Protocol::Http, web)],
+        routes: vec![Route::grpc("grpc.testing.*", "echo"), Route::path("/web/", "web")],
+        ..Config::default()
+    };
+    let listeners = Listeners::bind(&config).await.unwrap();
+    start::<Gateway>(config, listeners).await.unwrap()
+}

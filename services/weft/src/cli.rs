@@ -1,0 +1,236 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::units;
+
+/// The performance tier of an AI-chat backend: gateway, cache, database, queue and assets.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) mesh: MeshOptions,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which mesh, and as whom.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MeshOptions {
+    /// The gateway
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7080")]
+    pub(crate) gateway: String,
+    /// The gateway's admin port
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7090")]
+    pub(crate) admin: String,
+    /// On whose behalf
+    #[arg(long, global = true, value_name = "NAME", default_value = "local")]
+    pub(crate) user: String,
+    /// The longest to wait for a call, for an answer (ask), or without any progress (ingest) [default: 30s, 5m, 2m]
+    #[arg(long, global = true, value_name = "TIME", value_parser = units::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Print without colour, as it is done when `NO_COLOR` is set
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+    #[arg(long = "no-color-env", env = "NO_COLOR", hide = true, hide_env = true, default_value = "")]
+    pub(crate) no_color_env: String,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run all five services in this process
+    Up(UpArguments),
+    /// Upload files and folders and make them searchable
+    Ingest(IngestArguments),
+    /// Ask a question about what was ingested
+    Ask(AskArguments),
+    /// Find passages
+    Search(SearchArguments),
+    /// List documents with their state
+    Documents(DocumentsArguments),
+    /// Store, list and fetch assets
+    #[command(subcommand)]
+    Asset(AssetCommand),
+    /// Look after jobs that gave up
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Show every replica of every service
+    Status(StatusArguments),
+    /// Extract the text of a file on stdin; run by the queue
+    #[command(hide = true)]
+    Extract {
+        /// As the queue sets them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        limits: Vec<String>,
+    },
+}
+
+/// `weft up`
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct UpArguments {
+    /// TOML file with the sections [gateway] [cache] [database] [queue] [assets] [telemetry]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = ".weft")]
+    pub(crate) data_dir: PathBuf,
+    /// Listen on addresses other than loopback although nobody is authenticated
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Print the effective configuration, secrets redacted, and exit
+    #[arg(long)]
+    pub(crate) check_config: bool,
+}
+
+/// `weft ingest`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct IngestArguments {
+    /// Files and folders; a folder gives its text and source files
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Take every file of a folder, whatever its extension
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// How many files to send at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) concurrency: u16,
+}
+
+/// `weft ask`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AskArguments {
+    /// The question
+    pub(crate) question: String,
+    /// Go on with this chat
+    #[arg(long, value_name = "ID")]
+    pub(crate) chat: Option<String>,
+}
+
+/// `weft search`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SearchArguments {
+    /// What to look for
+    pub(crate) text: String,
+    /// The most passages to show
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub(crate) limit: i32,
+}
+
+/// `weft documents`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DocumentsArguments {
+    /// Only those in this state
+    #[arg(long)]
+    pub(crate) state: Option<State>,
+}
+
+/// The state of a document.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum State {
+    Pending,
+    Ready,
+    Failed,
+}
+
+/// `weft asset …`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum AssetCommand {
+    /// Upload files
+    Put {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Let everybody who knows its URL read it
+        #[arg(long)]
+        public: bool,
+        /// A surrogate key, to purge by; may be given several times
+        #[arg(long = "tag", value_name = "TAG")]
+        tags: Vec<String>,
+    },
+    /// Download the original bytes
+    Get {
+        /// The asset's id
+        id: String,
+        /// Where to write them
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// List assets
+    Ls,
+    /// Delete assets
+    Rm {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+/// `weft jobs …`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List dead letters
+    Dead {
+        /// Only of this queue
+        #[arg(long, default_value = "")]
+        queue: String,
+    },
+    /// Show a job with its errors
+    Show {
+        /// The job's id
+        id: String,
+    },
+    /// Put dead letters back on their queue
+    Redrive(DeadArguments),
+    /// Give dead letters up for good
+    Discard(DeadArguments),
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct DeadArguments {
+    /// Their ids
+    pub(crate) ids: Vec<String>,
+    /// All of this queue
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+}
+
+/// `weft status`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StatusArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_the_mesh_may_stand_anywhere() {
+        let cli = Cli::parse_from(["weft", "ask", "why?", "--user", "ada", "--timeout", "90s"]);
+        assert_eq!((cli.mesh.user.as_str(), cli.mesh.timeout), ("ada", Some(Duration::from_secs(90))));
+    }
+
+    #[test]
+    fn dead_letters_are_named_by_ids_or_by_queue_and_not_by_both() {
+        let parse =
+            |arguments: &[&str]| Cli::try_parse_from([&["weft", "jobs", "redrive"], arguments].concat());
+        assert!(parse(&["a", "b"]).is_ok());
+        assert!(parse(&["--queue", "chat_queue"]).is_ok());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["a", "--queue", "chat_queue"]).is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! One command runs the mesh; the other subcommands are clients of it.
+//!
+//! Role: [`up`] assembles all five services in one process, wires them to each other and stops them in order. The
+//! client commands ([`ingest`], [`ask`] and the small ones) speak to the gateway of any mesh through `weft-client`, and
+//! to people on a terminal or programs at a pipe.
+//!
+//! Non-goals: logic of its own. What a command needs more than once belongs in `weft-client`, what a service does
+//! belongs in the service.
+//!
+//! Invariants: nothing starts before every port is bound and the data directory is locked; errors are one line that says
+//! what to do; without a terminal there are no escape codes.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr)] // this is the program that talks to a person
+
+pub mod ask;
+mod asset;
+mod cli;
+mod documents;
+mod failure;
+pub mod ingest;
+mod jobs;
+mod search;
+mod session;
+mod status;
+mod table;
+mod terminal;
+mod units;
+pub mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use session::Session;
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let session = Session::new(cli.mesh);
+    let outcome = match cli.command {
+        Command::Extract { .. } => return weft_queue::extractor::child_main(),
+        Command::Up(arguments) => up::command(&session, &arguments),
+        command => client(&session, command),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("{}", failure::explain(&error));
+        ExitCode::FAILURE
+    })
+}
+
+fn client(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = weft_runtime::runtime()?;
+    runtime.block_on(async {
+        match command {
+            Command::Ingest(arguments) => ingest::command(session, &arguments).await,
+            Command::Ask(arguments) => ask::command(session, &arguments).await,
+            Command::Search(arguments) => search::command(session, &arguments).await,
+            Command::Documents(arguments) => documents::command(session, &arguments).await,
+            Command::Asset(command) => asset::command(session, &command).await,
+            Command::Jobs(command) => jobs::command(session, &command).await,
+            Command::Status(arguments) => status::command(session, &arguments).await,
+            Command::Up(_) | Command::Extract { .. } => Ok(ExitCode::SUCCESS),
+        }
+    })
+}

@@ -1,0 +1,182 @@
+//! The configuration of all five services in one file.
+
+use std::{path::Path, path::PathBuf, sync::LazyLock};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use weft_runtime::config::{Admin, ConfigError, Lifecycle, Problems, Sources, Telemetry};
+
+/// The sections of the file.
+const SECTIONS: [&str; 6] = ["gateway", "cache", "database", "queue", "assets", "telemetry"];
+/// What is logged unless `[telemetry]` says otherwise: on a terminal, the summary is what there is to read.
+const LOG: &str = "warn";
+
+/// Everything that `weft up` runs, as each service takes it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// What the process tells of itself.
+    pub telemetry: Telemetry,
+    /// `[gateway]`
+    pub gateway: weft_gateway::Config,
+    /// `[cache]`
+    pub cache: weft_cache::Config,
+    /// `[database]`
+    pub database: weft_database::Config,
+    /// `[queue]`
+    pub queue: weft_queue::config::Config,
+    /// `[assets]`
+    pub assets: weft_assets::Config,
+    /// Where the embedded backends keep everything, unless a service's own section says otherwise.
+    #[serde(skip)]
+    pub data_dir: PathBuf,
+}
+
+/// `[telemetry]` beside the services.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Process {
+    telemetry: Telemetry,
+}
+
+impl Config {
+    /// Reads every section.
+    ///
+    /// # Errors
+    /// With everything that is wrong in any of them.
+    pub fn load(sources: &Sources, data_dir: &Path) -> Result<Self, ConfigError> {
+        let mut wrong = Vec::new();
+        for name in sources.sections().filter(|name| !SECTIONS.contains(name)) {
+            wrong.push(format!("{name}: unknown key; the sections are {}", SECTIONS.join(", ")));
+        }
+        let process = note(&mut wrong, process(sources));
+        let gateway = note(&mut wrong, section(sources, "gateway", None));
+        let cache = note(&mut wrong, section(sources, "cache", None));
+        let database = note(&mut wrong, section(sources, "database", Some(data_dir)));
+        let queue = note(&mut wrong, section(sources, "queue", Some(data_dir)));
+        let assets = note(&mut wrong, section(sources, "assets", Some(data_dir)));
+        match (process, gateway, cache, database, queue, assets) {
+            (Some(process), Some(gateway), Some(cache), Some(database), Some(queue), Some(assets))
+                if wrong.is_empty() =>
+            {
+                let telemetry = process.telemetry;
+                Ok(Self { telemetry, gateway, cache, database, queue, assets, data_dir: data_dir.to_owned() })
+            }
+            _ => Err(ConfigError { problems: wrong }),
+        }
+    }
+
+    /// The effective configuration as TOML, secrets redacted.
+    ///
+    /// # Errors
+    /// When it cannot be printed.
+    pub fn render(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+}
+
+fn process(sources: &Sources) -> Result<Process, ConfigError> {
+    let log = Table::from_iter([("log".to_owned(), Value::from(LOG))]);
+    let base = Table::from_iter([("telemetry".to_owned(), Value::Table(log))]);
+    sources.only("telemetry").with_insecure(false).load_section("up", base, "")
+}
+
+fn section<C: weft_runtime::Config>(
+    sources: &Sources,
+    name: &str,
+    data_dir: Option<&Path>,
+) -> Result<C, ConfigError> {
+    let mut base = Table::new();
+    if let Some(data_dir) = data_dir {
+        let own = data_dir.join(name);
+        let own = own.to_str().ok_or_else(|| ConfigError {
+            problems: vec![format!("--data-dir: {} is not UTF-8", data_dir.display())],
+        })?;
+        base.insert("data_dir".to_owned(), Value::from(own));
+    }
+    sources.section(name)?.load_section(name, base, name)
+}
+
+fn note<C>(wrong: &mut Vec<String>, loaded: Result<C, ConfigError>) -> Option<C> {
+    loaded.map_err(|error| wrong.extend(error.problems)).ok()
+}
+
+impl weft_runtime::Config for Process {
+    fn address(&self) -> Option<&str> {
+        None
+    }
+
+    fn admin(&self) -> &Admin {
+        static NONE: LazyLock<Admin> = LazyLock::new(Admin::default);
+        &NONE
+    }
+
+    fn lifecycle(&self) -> &Lifecycle {
+        static NONE: LazyLock<Lifecycle> = LazyLock::new(Lifecycle::default);
+        &NONE
+    }
+
+    fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    fn validate(&self, _: &mut Problems) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, Vec<String>> {
+        let sources = Sources::from_text(text).map_err(|error| error.problems)?;
+        Config::load(&sources, Path::new("state")).map_err(|error| error.problems)
+    }
+
+    #[test]
+    fn without_a_file_everything_is_embedded_below_the_data_directory() {
+        let config = load("").unwrap();
+        assert_eq!(config.database.data_dir, Path::new("state/database"));
+        assert_eq!(config.queue.data_dir, Path::new("state/queue"));
+        assert_eq!(config.assets.data_dir, Path::new("state/assets"));
+        assert!(config.cache.redis.url.is_none());
+        assert_eq!(config.telemetry.log, "warn");
+    }
+
+    #[test]
+    fn each_section_reaches_its_service() {
+        let text = "[telemetry]\nlog = \"info\"\n[cache]\naddress = \"127.0.0.1:1\"\n[cache.redis]\nurl = \"redis://h\"\n\
+                    [queue]\ndata_dir = \"/elsewhere\"\n[[gateway.listeners]]\naddress = \"127.0.0.1:2\"";
+        let config = load(text).unwrap();
+        assert_eq!((config.telemetry.log.as_str(), config.cache.address.as_str()), ("info", "127.0.0.1:1"));
+        assert_eq!(config.cache.redis.url.as_ref().unwrap().expose(), "redis://h");
+        assert_eq!(config.queue.data_dir, Path::new("/elsewhere"));
+        assert_eq!(config.gateway.listeners[0].address, "127.0.0.1:2");
+    }
+
+    #[test]
+    fn the_problems_of_all_sections_are_reported_together() {
+        let text = "[cach]\n[telemetry]\nlgo = 1\n[cache]\ntypo = 1\n[queue.retry]\nfactor = 0.5\n\
+                    [assets]\naddress = \"0.0.0.0:1\"\n[database]\naddress = 7";
+        let problems = load(text).unwrap_err();
+        for expected in [
+            "cach: unknown key; the sections are gateway, cache",
+            "telemetry.lgo: unknown key",
+            "cache.typo: unknown key",
+            "queue.retry.factor: must be",
+            "assets.address: 0.0.0.0:1 is not loopback",
+            "database.address: invalid type",
+        ] {
+            assert!(
+                problems.iter().any(|problem| problem.starts_with(expected)),
+                "{expected}: {problems:#?}"
+            );
+        }
+        assert_eq!(problems.len(), 6, "{problems:#?}");
+    }
+
+    #[test]
+    fn the_printed_configuration_can_be_read_again() {
+        let printed = load("[cache.redis]\nurl = \"redis://u:hunter2@h\"").unwrap().render().unwrap();
+        assert!(!printed.contains("hunter2"), "{printed}");
+        assert_eq!(load(&printed).unwrap().database.data_dir, Path::new("state/database"));
+    }
+}

@@ -1,0 +1,10 @@
+//! The program itself: `weft up` as a process of its own, and the commands against it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests, helpers included
+
+mod ask;
+mod asset;
+mod ingest;
+mod program;
+mod refusals;
+mod status;
+mod stop;

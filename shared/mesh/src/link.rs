@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -65,7 +65,8 @@ pub(crate) struct Link<B> {
     tasks: TaskTracker,
     shared: Mutex<Option<http2::SendRequest<Replay<B>>>>,
     idle: Mutex<Vec<http1::SendRequest<Replay<B>>>>,
-    connecting: tokio::sync::Mutex<()>,
+    /// Held while a connection is made; when the last attempt failed, and why.
+    connecting: tokio::sync::Mutex<Option<(Instant, String)>>,
 }
 
 impl<B> Link<B>
@@ -80,7 +81,7 @@ where
             tasks,
             shared: Mutex::new(None),
             idle: Mutex::new(Vec::new()),
-            connecting: tokio::sync::Mutex::new(()),
+            connecting: tokio::sync::Mutex::new(None),
         }
     }
 
@@ -108,11 +109,24 @@ where
         if let Some(sender) = self.live() {
             return Ok(sender);
         }
-        let _one = self.connecting.lock().await;
+        let asked = Instant::now();
+        let mut failed = self.connecting.lock().await;
         if let Some(sender) = self.live() {
             return Ok(sender);
         }
-        let stream = connect(&self.address).await.map_err(|error| LinkError::Connect(error.into()))?;
+        // Whoever waited for an attempt that failed shares its failure, instead of queueing for the next.
+        if let Some((when, reason)) = &*failed
+            && *when > asked
+        {
+            return Err(LinkError::Connect(reason.clone().into()));
+        }
+        let connected = self.connect_shared().await;
+        *failed = connected.as_ref().err().map(|error| (Instant::now(), crate::error::chain(&**error)));
+        connected.map_err(LinkError::Connect)
+    }
+
+    async fn connect_shared(&self) -> Result<http2::SendRequest<Replay<B>>, BoxError> {
+        let stream = connect(&self.address).await?;
         let handshake = http2::Builder::new(Tasks(self.tasks.clone()))
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -121,7 +135,7 @@ where
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10))
             .handshake(TokioIo::new(stream));
-        let (sender, connection) = handshake.await.map_err(|error| LinkError::Connect(error.into()))?;
+        let (sender, connection) = handshake.await?;
         let (address, pool) = (self.address.clone(), Arc::clone(&self.pool));
         self.tasks.spawn(async move {
             if let Err(error) = connection.await {
@@ -196,7 +210,7 @@ pub(crate) async fn connect(address: &str) -> io::Result<TcpStream> {
 }
 
 fn classify(error: hyper::Error, unsent: bool) -> LinkError {
-    if unsent || error.is_canceled() {
+    if unsent {
         return LinkError::Closed(error.into());
     }
     let h2 = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<h2::Error>());

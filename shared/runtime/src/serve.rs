@@ -1,14 +1,6 @@
 //! Accepting connections and serving them, until told to drain.
 
-use std::{
-    convert::Infallible,
-    slice,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, slice, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body as HttpBody;
@@ -69,7 +61,6 @@ pub(crate) struct Served {
     pub(crate) scope: Scope,
     pub(crate) max_concurrent_streams: u32,
     pub(crate) metrics: Metrics,
-    pub(crate) open: Arc<AtomicI64>,
 }
 
 impl Served {
@@ -79,7 +70,6 @@ impl Served {
             scope: scope.clone(),
             max_concurrent_streams: lifecycle.max_concurrent_streams,
             metrics,
-            open: Arc::default(),
         }
     }
 }
@@ -97,13 +87,11 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks 
 impl Accept for Served {
     fn accept(&self, connection: Connection) {
         let (calls, scope, metrics) = (self.calls.clone(), self.scope.clone(), self.metrics.clone());
-        let (streams, open) = (self.max_concurrent_streams, Arc::clone(&self.open));
+        let streams = self.max_concurrent_streams;
         self.scope.work.spawn(async move {
             metrics.connections.add(1, slice::from_ref(&metrics.service));
-            open.fetch_add(1, Ordering::Relaxed);
             let handler = move |request| calls.clone().handle(request);
             serve_connection(connection, handler, &scope, streams).await;
-            open.fetch_sub(1, Ordering::Relaxed);
             metrics.connections.add(-1, slice::from_ref(&metrics.service));
         });
     }

@@ -23,6 +23,7 @@
 mod environment;
 mod error;
 mod eventually;
+mod ledger;
 mod port;
 mod postgres;
 mod process;

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    Error, Result, environment, port,
+    Error, Result, environment, ledger, port,
     process::{self, Launch},
     watchdog::{Life, Watchdog},
 };
@@ -97,6 +97,7 @@ impl Server {
             setup.run(&server.place.folder).await?;
         }
         server.launch().await?;
+        ledger::record(server.plan.name)?;
         Ok(server)
     }
 
@@ -104,6 +105,7 @@ impl Server {
     pub(crate) async fn attach(place: Place, plan: fn(&Place) -> Result<Plan>) -> Result<Self> {
         let server = Self { plan: plan(&place)?, place, own: None };
         server.wait_until_ready().await?;
+        ledger::record(server.plan.name)?;
         Ok(server)
     }
 

@@ -1,0 +1,211 @@
+//! Every instrument of the service, and the counters that GetStats reports.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use opentelemetry::{
+    KeyValue, global,
+    metrics::{Counter, Histogram},
+};
+
+use crate::{
+    compress::Encoding,
+    optimize::{Kept, Kind, Pool},
+    storage::Backend,
+};
+
+/// The instruments. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    put_bytes: Histogram<u64>,
+    http_responses: Counter<u64>,
+    http_body_bytes: Counter<u64>,
+    optimizations: Counter<u64>,
+    optimizer_input: Counter<u64>,
+    optimizer_output: Counter<u64>,
+    store_errors: Counter<u64>,
+    swept: Counter<u64>,
+    totals: Totals,
+}
+
+/// Totals since the start.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Assets stored.
+    pub puts: AtomicU64,
+    /// Their bytes.
+    pub put_bytes: AtomicU64,
+    /// HTTP requests for assets.
+    pub http_requests: AtomicU64,
+    /// Of these, answered 304.
+    pub http_not_modified: AtomicU64,
+    /// Bytes of bodies handed to the transport.
+    pub http_bytes: AtomicU64,
+    /// Requests answered from memory.
+    pub memory_hits: AtomicU64,
+    /// Store failures.
+    pub store_errors: AtomicU64,
+    optimizers: [OptimizerTotals; 4],
+}
+
+/// Totals of one optimizer.
+#[derive(Debug, Default)]
+pub struct OptimizerTotals {
+    /// Assets given to it.
+    pub runs: AtomicU64,
+    /// Originals kept.
+    pub kept: AtomicU64,
+    /// Bytes given to it.
+    pub input_bytes: AtomicU64,
+    /// Bytes served in their stead.
+    pub output_bytes: AtomicU64,
+}
+
+impl Metrics {
+    /// Registers all instruments, and the gauges of `pool`.
+    #[must_use]
+    pub fn new() -> Self {
+        let meter = global::meter("weft-assets");
+        Self(Arc::new(Inner {
+            put_bytes: meter
+                .u64_histogram("weft_assets_put_size_bytes")
+                .with_unit("By")
+                .with_description("Sizes of assets stored")
+                .with_boundaries(vec![1e3, 1e4, 1e5, 1e6, 1e7, 1e8])
+                .build(),
+            http_responses: meter
+                .u64_counter("weft_assets_http_responses_total")
+                .with_description("HTTP responses by status, encoding and where the bytes came from")
+                .build(),
+            http_body_bytes: meter
+                .u64_counter("weft_assets_http_body_bytes_total")
+                .with_unit("By")
+                .with_description("Bytes of HTTP bodies")
+                .build(),
+            optimizations: meter
+                .u64_counter("weft_assets_optimizations_total")
+                .with_description("Assets given to an optimizer, by optimizer and outcome")
+                .build(),
+            optimizer_input: meter
+                .u64_counter("weft_assets_optimizer_input_bytes_total")
+                .with_unit("By")
+                .with_description("Bytes given to an optimizer")
+                .build(),
+            optimizer_output: meter
+                .u64_counter("weft_assets_optimizer_output_bytes_total")
+                .with_unit("By")
+                .with_description("Bytes served instead of those given to an optimizer")
+                .build(),
+            store_errors: meter
+                .u64_counter("weft_assets_store_errors_total")
+                .with_description("Calls that the store failed")
+                .build(),
+            swept: meter
+                .u64_counter("weft_assets_swept_objects_total")
+                .with_description("Leftovers of uploads and deletions cut short that were removed")
+                .build(),
+            totals: Totals::default(),
+        }))
+    }
+
+    /// Shows what `pool` has to do.
+    pub fn watch(&self, pool: &Pool) {
+        let meter = global::meter("weft-assets");
+        let jobs = pool.clone();
+        let _ = meter
+            .u64_observable_gauge("weft_assets_optimizations_pending")
+            .with_description("Optimizations waiting or running")
+            .with_callback(move |observer| observer.observe(jobs.load().jobs as u64, &[]))
+            .build();
+        let waiting = pool.clone();
+        let _ = meter
+            .f64_observable_gauge("weft_assets_optimization_oldest_wait_seconds")
+            .with_unit("s")
+            .with_description("How long the oldest waiting optimization has waited")
+            .with_callback(move |observer| observer.observe(waiting.load().oldest_wait.as_secs_f64(), &[]))
+            .build();
+    }
+
+    /// The totals.
+    #[must_use]
+    pub fn totals(&self) -> &Totals {
+        &self.0.totals
+    }
+
+    /// An asset was stored.
+    pub fn put(&self, bytes: u64) {
+        self.0.put_bytes.record(bytes, &[]);
+        self.0.totals.puts.fetch_add(1, Relaxed);
+        self.0.totals.put_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// An optimizer was given an asset.
+    pub fn optimized(&self, kind: Kind, input_bytes: u64, output_bytes: u64, kept: Option<&Kept>) {
+        let optimizer = KeyValue::new("optimizer", kind.as_str());
+        let outcome = KeyValue::new("outcome", kept.map_or("smaller", Kept::as_str));
+        self.0.optimizations.add(1, &[optimizer.clone(), outcome]);
+        self.0.optimizer_input.add(input_bytes, std::slice::from_ref(&optimizer));
+        self.0.optimizer_output.add(output_bytes, &[optimizer]);
+        let totals = self.0.totals.optimizer(kind);
+        totals.runs.fetch_add(1, Relaxed);
+        totals.kept.fetch_add(u64::from(kept.is_some()), Relaxed);
+        totals.input_bytes.fetch_add(input_bytes, Relaxed);
+        totals.output_bytes.fetch_add(output_bytes, Relaxed);
+    }
+
+    /// An HTTP request was answered.
+    pub fn responded(&self, status: u16, encoding: Encoding, from_memory: bool) {
+        let labels = [
+            KeyValue::new("http.response.status_code", i64::from(status)),
+            KeyValue::new("encoding", encoding.as_str()),
+            KeyValue::new("source", if from_memory { "memory" } else { "store" }),
+        ];
+        self.0.http_responses.add(1, &labels);
+        let totals = &self.0.totals;
+        totals.http_requests.fetch_add(1, Relaxed);
+        totals.http_not_modified.fetch_add(u64::from(status == 304), Relaxed);
+        totals.memory_hits.fetch_add(u64::from(from_memory), Relaxed);
+    }
+
+    /// Bytes of a body went out.
+    pub fn sent(&self, bytes: u64) {
+        self.0.http_body_bytes.add(bytes, &[]);
+        self.0.totals.http_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// The store failed a call.
+    pub fn store_error(&self, backend: Backend) {
+        self.0.store_errors.add(1, &[KeyValue::new("backend", backend.as_str())]);
+        self.0.totals.store_errors.fetch_add(1, Relaxed);
+    }
+
+    /// Leftovers were removed.
+    pub fn swept(&self, objects: u64) {
+        self.0.swept.add(objects, &[]);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Totals {
+    /// Those of one optimizer.
+    #[must_use]
+    pub fn optimizer(&self, kind: Kind) -> &OptimizerTotals {
+        let [js, css, png, jpeg] = &self.optimizers;
+        match kind {
+            Kind::Js => js,
+            Kind::Css => css,
+            Kind::Png => png,
+            Kind::Jpeg => jpeg,
+        }
+    }
+}

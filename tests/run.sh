@@ -29,7 +29,7 @@ main() {
 
     say "tests that need no server"
     WEFT_TESTKIT_LEDGER=$ledger/hermetic run_tests "${selection[@]}"
-    run_doctests "${selection[@]}"
+    WEFT_TESTKIT_LEDGER=$ledger/hermetic run_doctests "${selection[@]}"
     if [[ -s $ledger/hermetic ]]; then
         sort "$ledger/hermetic" | uniq -c >&2
         die "these packages used a server in tests that must need none: put them behind the feature $FEATURE"

@@ -1,8 +1,9 @@
 //! The configuration tables of the services' READMEs, held against the defaults in the code.
 //!
-//! A table begins with the header `| key | default |`. A row may name several keys; its default is the first text in
-//! backticks of each, `–` or an empty cell for one that is not set. Keys of lists (`pools[].name`) and groups
-//! (`lifecycle.*`) are described in words and not compared.
+//! A table begins with the header `| key | default |`. A row may name several keys, a later one by its last part
+//! (`s3.key`, `.secret`), and then has a default for each or one for all: in backticks, or as a person writes it
+//! (64 MiB, 50,000,000, empty, none, –). Keys of lists (`pools[].name`) and groups (`lifecycle.*`) are described in
+//! words and not compared.
 use std::collections::BTreeMap;
 
 use weft_runtime::Service;
@@ -44,8 +45,8 @@ fn documented(readme: &str) -> Vec<(String, String)> {
         let header = line.starts_with('|') && cells.first() == Some(&"key");
         in_table = header || (in_table && line.starts_with('|'));
         if let (true, false, [keys, default, ..]) = (in_table, header, cells.as_slice()) {
-            let keys = backticked(keys);
-            let values = backticked(default);
+            let keys = keys_of(keys);
+            let values: Vec<String> = default.split(", ").map(plain).collect();
             let one = values.len() == 1;
             rows.extend(keys.iter().enumerate().map(|(index, key)| {
                 let value = if one { values.first() } else { values.get(index) };
@@ -56,8 +57,40 @@ fn documented(readme: &str) -> Vec<(String, String)> {
     rows
 }
 
-fn backticked(cell: &str) -> Vec<String> {
-    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+/// What stands in backticks, but for the names of environment variables.
+fn keys_of(cell: &str) -> Vec<String> {
+    let mut keys: Vec<String> = Vec::new();
+    for text in cell.split('`').skip(1).step_by(2).filter(|text| !text.starts_with(char::is_uppercase)) {
+        let parent = keys.last().and_then(|key| key.rsplit_once('.')).map_or("", |(parent, _)| parent);
+        keys.push(if text.starts_with('.') { format!("{parent}{text}") } else { text.to_owned() });
+    }
+    keys
+}
+
+/// A default as the code has it: `64 MiB` becomes `67108864`, `none` nothing.
+fn plain(text: &str) -> String {
+    if let Some(quoted) = text.split('`').nth(1) {
+        return quoted.to_owned();
+    }
+    let text = text.split([':', '(']).next().unwrap_or_default().trim();
+    let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let factor: u64 = match unit {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 1,
+    };
+    match number.replace(',', "").parse::<u64>() {
+        Ok(number) => (number * factor).to_string(),
+        Err(_) if matches!(text, "empty" | "none" | "–" | "-") => String::new(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// Equal as texts, or as numbers.
+fn same(default: &str, documented: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok();
+    default == documented || number(default).is_some_and(|value| number(documented) == Some(value))
 }
 
 fn differences(service: &str, defaults: &Defaults, readme: &str) -> Vec<String> {
@@ -68,7 +101,7 @@ fn differences(service: &str, defaults: &Defaults, readme: &str) -> Vec<String> 
     let mut findings = Vec::new();
     for (key, documented) in rows.iter().filter(|(key, _)| compared(key)) {
         match defaults.get(key) {
-            Some(default) if default != documented => {
+            Some(default) if !same(default, documented) => {
                 findings.push(format!(
                     "{service}: `{key}` is `{default}` by default, its README says `{documented}`"
                 ));
@@ -118,8 +151,21 @@ mod tests {
     #[test]
     fn a_table_that_agrees_is_fine() {
         let readme = "| key | default | why |\n|---|---|---|\n| `ttl` | `1h` | |\n| `up`, `down` | `2`, `3` | |\n\
-                      | `redis.url` | – | |\n| `pools[].name` | `x` | |\n\n| `other` | `table` |\n";
-        let defaults = [("ttl", "1h"), ("up", "2"), ("down", "3"), ("lifecycle.drain_delay", "0s")];
+                      | `redis.url` (`REDIS_URL`) | – | |\n| `s3.key`, `.secret` | empty | |\n\
+                      | `pools[].name` | `x` | |\n| `bytes`, `pixels` | 64 MiB, 50,000,000 | |\n\
+                      | `factor` | 2 | |\n| `workers` | 0: one per core | |\n\n| `other` | `table` |\n";
+        let defaults = [
+            ("ttl", "1h"),
+            ("up", "2"),
+            ("down", "3"),
+            ("lifecycle.drain_delay", "0s"),
+            ("s3.key", ""),
+            ("s3.secret", ""),
+            ("bytes", "67108864"),
+            ("pixels", "50000000"),
+            ("factor", "2.0"),
+            ("workers", "0"),
+        ];
         assert_clean(&check(&defaults, readme));
     }
 

@@ -12,7 +12,8 @@ const PACKAGE_VARIABLE: &str = "CARGO_PKG_NAME";
 pub(crate) fn record(server: &str) -> Result<()> {
     let Some(path) = variable(LEDGER_VARIABLE) else { return Ok(()) };
     let package = variable(PACKAGE_VARIABLE).unwrap_or_else(|| "-".into());
-    let mut ledger = File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+    let mut ledger =
+        File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
     // One write: lines of several processes do not mix.
     ledger.write_all(format!("{package} {server}\n").as_bytes()).map_err(Error::io("write", &path))
 }

@@ -1,0 +1,127 @@
+//! Receiving: a consumer with a bounded prefetch, which comes back by itself.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{FutureExt as _, StreamExt as _};
+use lapin::{
+    Acker, Channel, Consumer,
+    message::Delivery as Message,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions},
+    types::FieldTable,
+};
+use uuid::Uuid;
+
+use super::{
+    bounded, declare,
+    link::{Link, RECONNECT},
+};
+use crate::{
+    broker::{Delivery, Receipt, Settle, Subscription},
+    error::Error,
+    job::Queue,
+    jobs::Result,
+};
+
+/// A consumer of one queue.
+pub(super) struct RabbitSubscription {
+    link: Link,
+    queue: Queue,
+    prefetch: u16,
+    timeout: Duration,
+    /// The channel goes with its consumer: acknowledgements need it.
+    consumer: Option<(Channel, Consumer)>,
+    failures: u32,
+}
+
+impl RabbitSubscription {
+    pub(super) fn new(link: Link, queue: Queue, prefetch: usize, timeout: Duration) -> RabbitSubscription {
+        let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX).max(1);
+        RabbitSubscription { link, queue, prefetch, timeout, consumer: None, failures: 0 }
+    }
+
+    async fn open(&self) -> Result<(Channel, Consumer)> {
+        let channel = self.link.channel().await?;
+        declare(&channel, self.queue).await?;
+        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await.map_err(Error::broker)?;
+        let options = BasicConsumeOptions::default();
+        let name = self.queue.name().into();
+        let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await;
+        Ok((channel, consumer.map_err(Error::broker)?))
+    }
+
+    /// Begins anew after a pause; a queue that was deleted or a broker that is away takes a while.
+    async fn reopen(&mut self) {
+        if self.failures > 0 {
+            tokio::time::sleep(RECONNECT.delay(self.failures, fastrand::f64(), Duration::ZERO)).await;
+        }
+        match bounded(self.timeout, self.open()).await {
+            Ok(consumer) => self.consumer = Some(consumer),
+            Err(error) => {
+                self.failures += 1;
+                let error = weft_mesh::error::chain(&error);
+                tracing::debug!(queue = self.queue.name(), error, "cannot consume, trying on");
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Subscription for RabbitSubscription {
+    async fn next(&mut self, max: usize) -> Vec<Delivery> {
+        loop {
+            let Some((_, consumer)) = &mut self.consumer else {
+                self.reopen().await;
+                continue;
+            };
+            // After an error lapin's stream may go on or end; either way its channel is of no use any more.
+            let Some(Ok(first)) = consumer.next().await else {
+                self.failures += 1;
+                self.consumer = None;
+                continue;
+            };
+            let mut messages = vec![first];
+            while messages.len() < max
+                && let Some(Some(Ok(more))) = consumer.next().now_or_never()
+            {
+                messages.push(more);
+            }
+            self.failures = 0;
+            let mut deliveries = Vec::with_capacity(messages.len());
+            for message in messages {
+                deliveries.extend(decode(message).await);
+            }
+            if !deliveries.is_empty() {
+                return deliveries;
+            }
+        }
+    }
+}
+
+/// The job a message tells of. What is no such message goes: nobody here has put it there.
+async fn decode(message: Message) -> Option<Delivery> {
+    let id = std::str::from_utf8(&message.data).ok().and_then(|text| Uuid::parse_str(text).ok());
+    match id {
+        Some(id) => Some(Delivery { id, receipt: Receipt::new(Acknowledgement(message.acker)) }),
+        None => {
+            tracing::warn!(queue = %message.routing_key, "rejected a message that is no job id");
+            let _ = message.acker.reject(BasicRejectOptions { requeue: false }).await;
+            None
+        }
+    }
+}
+
+struct Acknowledgement(Acker);
+
+#[async_trait]
+impl Settle for Acknowledgement {
+    async fn ack(&self) -> Result<()> {
+        let acked = self.0.ack(BasicAckOptions::default());
+        bounded(Duration::from_secs(5), async { acked.await.map(drop).map_err(Error::broker) }).await
+    }
+
+    async fn give_back(&self) -> Result<()> {
+        let returned = self.0.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() });
+        bounded(Duration::from_secs(5), async { returned.await.map(drop).map_err(Error::broker) }).await
+    }
+}

@@ -1,6 +1,6 @@
 //! A service as a program: command line, runtime, signals, exit code.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use tokio::{
@@ -34,7 +34,13 @@ struct Arguments {
 /// Runs a service until a signal ends it.
 #[must_use]
 pub fn main<S: Service>() -> ExitCode {
-    let arguments = Arguments::parse();
+    run_with::<S>(std::env::args_os())
+}
+
+/// The same, with a command line of the caller's: the program's name first.
+#[must_use]
+pub fn run_with<S: Service>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = Arguments::parse_from(arguments);
     let config = match load::<S>(&arguments) {
         Ok(config) => config,
         Err(error) => {

@@ -1,0 +1,12 @@
+//! The whole mesh through the gateway: processes that are killed, backends that die, replicas that share the load.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod crash;
+#[cfg(feature = "real-backends")]
+mod faults;
+mod process;
+#[cfg(feature = "real-backends")]
+mod replicas;
+mod trace;

@@ -1,0 +1,117 @@
+//! Programs of the mesh as child processes, and the documents they are given.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use weft_client::Client;
+use weft_testkit::{eventually_ok, free_port};
+
+/// The program under test.
+pub(crate) const WEFT: &str = env!("CARGO_BIN_EXE_weft-tests");
+/// How long anything may take before a test gives up; a fraction of a second, unless the machine is overloaded.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// A `weft up` with a data directory of its own, which may be killed and started again.
+pub(crate) struct Mesh {
+    child: Child,
+    config: PathBuf,
+    data: PathBuf,
+    pub(crate) gateway: SocketAddr,
+    pub(crate) folder: TempDir,
+}
+
+impl Mesh {
+    /// Starts one on embedded backends, with more configuration if wanted.
+    pub(crate) async fn start(more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("weft.toml");
+        let gateway = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+        let mut text = format!("[gateway]\nlisteners = [{{ address = \"{gateway}\" }}]\nadmin = {{ address = \"127.0.0.1:0\" }}\n");
+        for service in ["cache", "database", "queue", "assets"] {
+            text += &format!("[{service}]\naddress = \"127.0.0.1:0\"\nadmin = {{ address = \"127.0.0.1:0\" }}\n");
+        }
+        fs::write(&config, text + more).unwrap();
+        let data = folder.path().join("data");
+        let child = up(&config, &data);
+        Self { child, config, data, gateway, folder }
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Starts it again on the same data and ports.
+    pub(crate) fn restart(&mut self) {
+        self.child = up(&self.config, &self.data);
+    }
+
+    /// Calls it, as soon as it answers.
+    pub(crate) async fn client(&self) -> Client {
+        let address = format!("http://{}", self.gateway);
+        eventually_ok(LIMIT, || Client::connect(&address, "ada")).await
+    }
+
+    /// `weft ingest` on a folder, from within it.
+    pub(crate) fn ingest(&self, documents: &Path) -> Child {
+        Command::new(WEFT)
+            .args(["--user", "ada", "--gateway", &format!("http://{}", self.gateway), "ingest", "."])
+            .current_dir(documents)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+}
+
+fn up(config: &Path, data: &Path) -> Child {
+    Command::new(WEFT)
+        .arg("up")
+        .arg("--config")
+        .arg(config)
+        .arg("--data-dir")
+        .arg(data)
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// One service as a process of its own.
+#[cfg(feature = "real-backends")]
+pub(crate) fn serve(name: &str, config: &Path) -> Child {
+    Command::new(WEFT)
+        .args(["serve", name, "--config"])
+        .arg(config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// The word that only document `i` holds.
+pub(crate) fn word(i: usize) -> String {
+    let letters = ["ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu"];
+    format!("zq{}", format!("{i:04}").bytes().map(|digit| letters[usize::from(digit - b'0')]).collect::<String>())
+}
+
+/// Writes a folder of small Markdown documents, each with a word of its own.
+pub(crate) fn write_documents(folder: &Path, count: usize) -> PathBuf {
+    let documents = folder.join("documents");
+    fs::create_dir_all(&documents).unwrap();
+    for i in 0..count {
+        let text = format!("# Document {i}\n\nThe word of this document is {}.\n\nIt has a second paragraph.\n", word(i));
+        fs::write(documents.join(format!("{i:04}.md")), text).unwrap();
+    }
+    documents
+}

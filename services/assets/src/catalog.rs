@@ -171,3 +171,6 @@ impl Inner {
 fn not_found(id: &str) -> Error {
     Error::NotFound { id: id.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,11 +14,11 @@ use oxc_compat::EngineTargets;
 
 use super::{Kept, nesting};
 
-/// Nesting that the stack below surely holds, measured in a debug build, with room to spare.
-const MAX_NESTING: usize = 3000;
+/// More than twice what any of two thousand real scripts has, and a third of what the stack below surely holds.
+const MAX_NESTING: usize = 1000;
 
 /// Stack of the thread that parses.
-const STACK_BYTES: usize = 512 * 1024 * 1024;
+const STACK_BYTES: usize = 256 * 1024 * 1024;
 
 /// Rounds after which the minifier must have come to rest.
 const MAX_ROUNDS: usize = 4;

@@ -55,6 +55,7 @@ run_tests() {
     if have cargo-nextest; then
         cargo nextest run ${CI:+--profile ci} "$@"
     else
+        cargo test --no-run --tests "$@"
         timeout --kill-after=10 "$SUITE_LIMIT" cargo test --no-fail-fast --tests "$@"
     fi
 }

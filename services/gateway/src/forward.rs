@@ -121,13 +121,16 @@ impl Forwarder {
         trace::inject(request.headers_mut());
         let ended =
             Ended::begin(&self.inner.metrics, target.upstream.pool().name(), grpc, began, permit, span);
-        let call = target.upstream.call(request.map(Replay::new));
+        let request = request.map(Replay::new);
+        let keeper = request.body().keeper();
+        let call = target.upstream.call(request);
         let outcome = match timeout_at(deadline.into(), call).await {
             Ok(outcome) => outcome,
             Err(_) => Err(MeshError::DeadlineExceeded { pool: target.upstream.pool().name().to_owned() }),
         };
         match outcome {
             Ok(mut response) => {
+                keeper.commit();
                 headers::strip_hop_by_hop(response.headers_mut());
                 Forwarded::respond(response, ended, grpc, deadline)
             }

@@ -40,7 +40,8 @@ impl Default for Thresholds {
 
 /// The state of one backend's checks.
 ///
-/// The first result decides; after that the thresholds do. [`mark_down`](Self::mark_down) takes a backend out at once,
+/// The first result decides, and a backend that has never been healthy is admitted by its first passed check; after
+/// that the thresholds do. [`mark_down`](Self::mark_down) takes a backend out at once,
 /// and then a single passed check brings it back: a refused connection is certain, and so is its end.
 #[derive(Clone, Debug)]
 pub struct HealthMachine {
@@ -83,7 +84,11 @@ impl HealthMachine {
     /// A check failed. Returns the new state if it changed.
     pub fn failed(&mut self) -> Option<Health> {
         match self.state {
-            Health::Unknown => self.enter(Health::Unhealthy),
+            Health::Unknown => {
+                let change = self.enter(Health::Unhealthy);
+                self.rise = 1;
+                change
+            }
             Health::Healthy => {
                 self.streak += 1;
                 if self.streak >= self.thresholds.unhealthy { self.enter(Health::Unhealthy) } else { None }
@@ -146,9 +151,10 @@ mod tests {
         assert_eq!(run(two, "+-"), Health::Healthy);
         assert_eq!(run(two, "+-+-"), Health::Healthy);
         assert_eq!(run(two, "+--"), Health::Unhealthy);
-        assert_eq!(run(two, "-+"), Health::Unhealthy);
-        assert_eq!(run(two, "-+-+"), Health::Unhealthy);
-        assert_eq!(run(two, "-++"), Health::Healthy);
+        assert_eq!(run(two, "--+"), Health::Healthy, "it was only starting");
+        assert_eq!(run(two, "+--+"), Health::Unhealthy);
+        assert_eq!(run(two, "+--+-+"), Health::Unhealthy);
+        assert_eq!(run(two, "+--++"), Health::Healthy);
     }
 
     #[test]
@@ -163,8 +169,8 @@ mod tests {
     proptest! {
         /// Against the definition: the state is the last one that a long enough run of equal results asked for.
         #[test]
-        fn thresholds_match_the_definition(rise in 1_u32..5, fall in 1_u32..5, results in "[+-]{1,40}") {
-            let mut expected = if results.starts_with('+') { Health::Healthy } else { Health::Unhealthy };
+        fn thresholds_match_the_definition(rise in 1_u32..5, fall in 1_u32..5, results in "[+][+-]{0,40}") {
+            let mut expected = Health::Healthy;
             let mut run_length = 0;
             let mut previous = ' ';
             for result in results.chars().skip(1) {

@@ -11,8 +11,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt;
 use tokio::time::{Sleep, sleep_until, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, body::Body};
@@ -127,24 +128,21 @@ impl Inner {
         self.budget.deposit();
         let (parts, body) = request.into_parts();
         let (mut body, mut attempt) = (Replay::new(body), 1);
+        let keeper = body.keeper();
         loop {
-            let again = method.idempotent.then(|| body.again()).flatten();
             let mut request = Request::from_parts(parts.clone(), body);
             set_timeout(&mut request, deadline);
             if attempt > 1 {
                 request.headers_mut().insert("grpc-previous-rpc-attempts", HeaderValue::from(attempt - 1));
             }
-            let outcome = match timeout_at(deadline.into(), self.upstream.call(request)).await {
+            let outcome = match timeout_at(deadline.into(), self.attempt(request, method)).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
                     return Err(MeshError::DeadlineExceeded { pool: self.upstream.pool().name().to_owned() });
                 }
             };
-            let next = if attempt < ATTEMPTS && may_help(&outcome) {
-                again.and_then(|again| again.again())
-            } else {
-                None
-            };
+            let more = method.idempotent && attempt < ATTEMPTS && outcome.may_help();
+            let next = more.then(|| keeper.again()).flatten();
             let wait = backoff(attempt);
             match next {
                 Some(next) if Instant::now() + wait < deadline && self.budget.withdraw() => {
@@ -152,7 +150,31 @@ impl Inner {
                     tokio::time::sleep(wait).await;
                     (body, attempt) = (next, attempt + 1);
                 }
-                _ => return outcome.map(|response| self.finish(response, deadline)),
+                _ => {
+                    keeper.commit();
+                    return outcome.0.map(|(response, first)| self.finish(response, first, deadline));
+                }
+            }
+        }
+    }
+
+    /// Sends the call once. Of a unary call that may be repeated it also waits for the first frame: a server that fails
+    /// after its headers says so only there.
+    async fn attempt(&self, request: Request<Replay<Body>>, method: Method) -> Outcome {
+        let mut response = match self.upstream.call(request).await {
+            Ok(response) => response,
+            Err(error) => return Outcome(Err(error)),
+        };
+        if !method.idempotent || method.streaming || response.body().is_end_stream() {
+            return Outcome(Ok((response, None)));
+        }
+        match response.body_mut().frame().await {
+            Some(Ok(frame)) => Outcome(Ok((response, Some(frame)))),
+            None => Outcome(Ok((response, None))),
+            Some(Err(source)) => {
+                let pool = self.upstream.pool().name().to_owned();
+                let backend = response.body().backend().unwrap_or("its backend").to_owned();
+                Outcome(Err(MeshError::Backend { pool, backend, source: source.into() }))
             }
         }
     }
@@ -171,14 +193,19 @@ impl Inner {
         context.deadline.map_or(deadline, |callers| callers.min(deadline))
     }
 
-    fn finish(&self, response: Response<ResponseBody<Body>>, deadline: Instant) -> Response<Body> {
+    fn finish(
+        &self,
+        response: Response<ResponseBody<Body>>,
+        first: Option<Frame<Bytes>>,
+        deadline: Instant,
+    ) -> Response<Body> {
         if let Some(backend) = response.body().backend() {
             Span::current().record("server.address", backend);
         }
         let pool = Arc::clone(self.upstream.pool());
         response.map(|body| {
             let alarm = Box::pin(sleep_until(deadline.into()));
-            Body::new(Limited { body, alarm, pool })
+            Body::new(Limited { first, body, alarm, pool })
         })
     }
 }
@@ -190,17 +217,30 @@ fn set_timeout(request: &mut Request<Replay<Body>>, deadline: Instant) {
     }
 }
 
-/// Whether another replica, or a moment later, may do better: the transport broke, or the server answered UNAVAILABLE
-/// and nothing else.
-fn may_help(outcome: &Result<Response<ResponseBody<Body>>, MeshError>) -> bool {
-    match outcome {
-        Ok(response) => response.headers().get("grpc-status").is_some_and(|code| code == "14"),
-        Err(error) => matches!(error, MeshError::Backend { .. } | MeshError::NoHealthyBackends { .. }),
+/// How an attempt ended: a response, with its first frame where that was waited for, or none.
+struct Outcome(Result<Began, MeshError>);
+
+/// A response that has begun.
+type Began = (Response<ResponseBody<Body>>, Option<Frame<Bytes>>);
+
+impl Outcome {
+    /// Whether another replica, or a moment later, may do better: the transport broke, or the server answered
+    /// UNAVAILABLE and nothing else.
+    fn may_help(&self) -> bool {
+        let unavailable = |headers: &HeaderMap| headers.get("grpc-status").is_some_and(|code| code == "14");
+        match &self.0 {
+            Ok((response, first)) => {
+                let trailers = first.as_ref().and_then(Frame::trailers_ref);
+                unavailable(response.headers()) || trailers.is_some_and(unavailable)
+            }
+            Err(error) => matches!(error, MeshError::Backend { .. } | MeshError::NoHealthyBackends { .. }),
+        }
     }
 }
 
 /// A response body that ends with DEADLINE_EXCEEDED when its time is over.
 struct Limited {
+    first: Option<Frame<Bytes>>,
     body: ResponseBody<Body>,
     alarm: Pin<Box<Sleep>>,
     pool: Arc<Pool>,
@@ -214,6 +254,9 @@ impl HttpBody for Limited {
         mut self: Pin<&mut Self>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| {
                 frame.map_err(|source| {
@@ -234,10 +277,6 @@ impl HttpBody for Limited {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.first.is_none() && self.body.is_end_stream()
     }
 }

@@ -29,4 +29,4 @@ pub mod trace;
 pub use body::{BoxError, Tracked, poll_full_frame};
 pub use channel::Channel;
 pub use peer::Peer;
-pub use replay::Replay;
+pub use replay::{Keeper, Replay};

@@ -145,7 +145,8 @@ where
 
     /// Sends a call to the least loaded healthy backend, and to the next one as long as it was certainly not executed:
     /// no connection, a refused stream, a connection closed before the call was sent. Waits for the response headers;
-    /// the deadline is the caller's to keep. Dropping the future, or the body, cancels the call at the backend.
+    /// the deadline is the caller's to keep, and so is the decision that there will be no further attempt
+    /// ([`Keeper::commit`](crate::Keeper::commit)). Dropping the future, or the body, cancels the call at the backend.
     ///
     /// # Errors
     /// `NO_HEALTHY_BACKENDS`, or the failure of a call that may have been executed.
@@ -165,18 +166,15 @@ where
             let Some(body) = attempt.take() else {
                 return Err(broken("the request was too large to be sent again".into()));
             };
-            let (body, commit) = body.split();
+            let keeper = body.keeper();
             let mut request = Request::from_parts(parts.clone(), body);
             address(&mut request, backend.address(), self.pool.settings.protocol);
             let link = self.link(&backend);
             let error = match link.send(request).await {
-                Ok(response) => {
-                    commit.commit();
-                    return Ok(tracked(response, call, link));
-                }
+                Ok(response) => return Ok(tracked(response, call, link)),
                 Err(error) => error,
             };
-            attempt = commit.again();
+            attempt = keeper.again();
             match error {
                 LinkError::Connect(source) | LinkError::Refused(source) => {
                     call.record(Outcome::Failure);

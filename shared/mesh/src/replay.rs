@@ -50,16 +50,10 @@ impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
         Self { shared: Arc::new(Mutex::new(shared)), next: 0, ended: false }
     }
 
-    /// Another attempt from the beginning; `None` when part of it has been let go.
-    pub fn again(&self) -> Option<Self> {
-        let shared = self.lock();
-        shared.keeping.then(|| Self { shared: Arc::clone(&self.shared), next: 0, ended: false })
-    }
-
-    /// A handle that only decides over further attempts; the attempt itself goes to the transport.
-    pub(crate) fn split(self) -> (Self, Commit<B>) {
-        let commit = Commit { shared: Arc::clone(&self.shared) };
-        (self, commit)
+    /// A handle that decides over further attempts, while the attempt itself goes to the transport.
+    #[must_use]
+    pub fn keeper(&self) -> Keeper<B> {
+        Keeper { shared: Arc::clone(&self.shared) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared<B>> {
@@ -67,19 +61,20 @@ impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
     }
 }
 
-/// The other end of an attempt.
-pub(crate) struct Commit<B> {
+/// Decides over further attempts at sending a body.
+pub struct Keeper<B> {
     shared: Arc<Mutex<Shared<B>>>,
 }
 
-impl<B> Commit<B> {
+impl<B> Keeper<B> {
     /// Another attempt from the beginning; `None` when part of it has been let go.
-    pub(crate) fn again(&self) -> Option<Replay<B>> {
+    #[must_use]
+    pub fn again(&self) -> Option<Replay<B>> {
         lock(&self.shared).keeping.then(|| Replay { shared: Arc::clone(&self.shared), next: 0, ended: false })
     }
 
     /// There will be no further attempt: nothing more is kept.
-    pub(crate) fn commit(&self) {
+    pub fn commit(&self) {
         lock(&self.shared).keeping = false;
     }
 }
@@ -186,11 +181,12 @@ mod tests {
     async fn a_second_attempt_sends_what_the_first_sent_and_the_rest() {
         let mut first = Replay::new(body(&[b"one ", b"two ", b"three"]));
         first.frame().await.unwrap().unwrap();
-        let mut second = first.again().unwrap();
+        let keeper = first.keeper();
+        let mut second = keeper.again().unwrap();
         drop(first);
         second.frame().await.unwrap().unwrap();
         second.frame().await.unwrap().unwrap();
-        let third = second.again().unwrap();
+        let third = keeper.again().unwrap();
         drop(second);
         assert_eq!(read(third).await, b"one two three");
     }
@@ -200,17 +196,18 @@ mod tests {
         static CHUNK: [u8; 40_000] = [7; 40_000];
         let mut first = Replay::new(body(&[&CHUNK, &CHUNK]));
         first.frame().await.unwrap().unwrap();
-        assert!(first.again().is_some());
+        assert!(first.keeper().again().is_some());
         first.frame().await.unwrap().unwrap();
-        assert!(first.again().is_none());
+        assert!(first.keeper().again().is_none());
     }
 
     #[tokio::test]
     async fn nothing_is_kept_after_the_commit() {
-        let (mut attempt, commit) = Replay::new(body(&[b"one", b"two"])).split();
+        let mut attempt = Replay::new(body(&[b"one", b"two"]));
+        let keeper = attempt.keeper();
         attempt.frame().await.unwrap().unwrap();
-        commit.commit();
-        assert!(commit.again().is_none());
+        keeper.commit();
+        assert!(keeper.again().is_none());
         assert_eq!(read(attempt).await, b"two");
     }
 }

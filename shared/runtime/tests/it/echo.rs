@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -65,6 +66,7 @@ impl Config for EchoConfig {
 #[derive(Debug)]
 pub(crate) struct Echo {
     ready: Readiness,
+    calls: AtomicU64,
 }
 
 impl Service for Echo {
@@ -73,7 +75,7 @@ impl Service for Echo {
 
     async fn assemble(config: EchoConfig, scope: Scope) -> anyhow::Result<Assembly> {
         scope.ready.set(if config.ready { Ok(()) } else { Err("switched off".into()) });
-        Ok(Assembly::grpc(CacheServiceServer::new(Self { ready: scope.ready })))
+        Ok(Assembly::grpc(CacheServiceServer::new(Self { ready: scope.ready, calls: AtomicU64::new(0) })))
     }
 }
 
@@ -89,6 +91,11 @@ impl CacheService for Echo {
                 "slow".into()
             }
             "never" => std::future::pending().await,
+            "unavailable once" if self.calls.fetch_add(1, Ordering::Relaxed) == 0 => {
+                return Err(unavailable());
+            }
+            "unavailable once" => format!("{} calls", self.calls.load(Ordering::Relaxed)),
+            "unavailable" => return Err(unavailable()),
             "ready" => {
                 self.ready.set(Ok(()));
                 "on".into()
@@ -123,6 +130,10 @@ impl CacheService for Echo {
     async fn get_stats(&self, _: Request<GetStatsRequest>) -> Result<Response<GetStatsResponse>, Status> {
         unreachable!()
     }
+}
+
+fn unavailable() -> Status {
+    weft_mesh::error::status(weft_mesh::error::MeshError::NoHealthyBackends { pool: "echo".into() })
 }
 
 /// A whole response to a GET, as text.

@@ -1,6 +1,7 @@
 //! A service in the runtime's hands: called through balanced channels, refused, late, traced to its end, stopped.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod echo;
 
@@ -46,6 +47,16 @@ async fn identity_and_deadline_travel_with_the_call() {
     assert!(left.parse::<u128>().unwrap() <= 3000, "{left}");
     let left = ask(channel, "left").await.unwrap();
     assert!(left.parse::<u128>().unwrap() <= 5000, "no call without a deadline, {left}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_idempotent_call_is_repeated_when_the_server_is_unavailable_for_a_moment() {
+    let running = serve(EchoConfig::default()).await;
+    let channel = Channel::direct(running.address);
+    assert_eq!(ask(channel.clone(), "unavailable once").await.unwrap(), "2 calls");
+    let error = ask(channel, "unavailable").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "and not for ever");
     running.stop().await;
 }
 

@@ -1,4 +1,6 @@
 //! Every instrument of the service, and the counters that GetStats reports.
+//!
+//! The Prometheus exporter completes the names: `_total` for counters, `_bytes` and `_seconds` from the unit.
 
 use std::sync::{
     Arc,
@@ -73,40 +75,40 @@ impl Metrics {
         let meter = global::meter("weft-assets");
         Self(Arc::new(Inner {
             put_bytes: meter
-                .u64_histogram("weft_assets_put_size_bytes")
+                .u64_histogram("weft_assets_put_size")
                 .with_unit("By")
                 .with_description("Sizes of assets stored")
                 .with_boundaries(vec![1e3, 1e4, 1e5, 1e6, 1e7, 1e8])
                 .build(),
             http_responses: meter
-                .u64_counter("weft_assets_http_responses_total")
+                .u64_counter("weft_assets_http_responses")
                 .with_description("HTTP responses by status, encoding and where the bytes came from")
                 .build(),
             http_body_bytes: meter
-                .u64_counter("weft_assets_http_body_bytes_total")
+                .u64_counter("weft_assets_http_body")
                 .with_unit("By")
                 .with_description("Bytes of HTTP bodies")
                 .build(),
             optimizations: meter
-                .u64_counter("weft_assets_optimizations_total")
+                .u64_counter("weft_assets_optimizations")
                 .with_description("Assets given to an optimizer, by optimizer and outcome")
                 .build(),
             optimizer_input: meter
-                .u64_counter("weft_assets_optimizer_input_bytes_total")
+                .u64_counter("weft_assets_optimizer_input")
                 .with_unit("By")
                 .with_description("Bytes given to an optimizer")
                 .build(),
             optimizer_output: meter
-                .u64_counter("weft_assets_optimizer_output_bytes_total")
+                .u64_counter("weft_assets_optimizer_output")
                 .with_unit("By")
                 .with_description("Bytes served instead of those given to an optimizer")
                 .build(),
             store_errors: meter
-                .u64_counter("weft_assets_store_errors_total")
+                .u64_counter("weft_assets_store_errors")
                 .with_description("Calls that the store failed")
                 .build(),
             swept: meter
-                .u64_counter("weft_assets_swept_objects_total")
+                .u64_counter("weft_assets_swept_objects")
                 .with_description("Leftovers of uploads and deletions cut short that were removed")
                 .build(),
             totals: Totals::default(),
@@ -124,7 +126,7 @@ impl Metrics {
             .build();
         let waiting = pool.clone();
         let _ = meter
-            .f64_observable_gauge("weft_assets_optimization_oldest_wait_seconds")
+            .f64_observable_gauge("weft_assets_optimization_oldest_wait")
             .with_unit("s")
             .with_description("How long the oldest waiting optimization has waited")
             .with_callback(move |observer| observer.observe(waiting.load().oldest_wait.as_secs_f64(), &[]))

@@ -167,9 +167,9 @@ async fn an_upload_cut_off_at_any_write_is_whole_or_absent_and_works_again() {
         assert!(there || !acknowledged, "lost after {writes} writes");
         assert_eq!(is_whole(&catalog).await, there, "after {writes} writes");
         if acknowledged {
-            stored += 1
+            stored += 1;
         } else {
-            refused += 1
+            refused += 1;
         }
         if !there {
             catalog.sweep(Duration::ZERO).await.unwrap();
@@ -197,9 +197,9 @@ async fn a_deletion_cut_off_at_any_write_shows_nothing_and_is_swept() {
         let catalog = catalog(directory.path(), i64::MAX);
         assert_eq!(is_whole(&catalog).await, writes == 0, "after {writes} writes");
         if acknowledged {
-            deleted += 1
+            deleted += 1;
         } else {
-            refused += 1
+            refused += 1;
         }
         catalog.delete("Alice", &id()).await.unwrap();
         catalog.sweep(Duration::ZERO).await.unwrap();

@@ -14,6 +14,10 @@ use crate::{
     watch::Watchers,
 };
 
+/// How early a job may be claimed. A delivery says that it is due by the clock of another replica; refusing it for a few
+/// milliseconds of difference would settle the only delivery there is.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
 /// What became of a change.
 pub type Changed = std::result::Result<Job, Rejection>;
 
@@ -120,7 +124,7 @@ impl Ledger {
     /// The store's.
     pub async fn claim(&self, ids: &[Uuid], worker: &str, lease: Duration) -> Result<Vec<Claimed>> {
         let now = self.clock.now();
-        self.jobs.claim(ids, worker, now + millis(lease), now).await
+        self.jobs.claim(ids, worker, now + millis(lease), now + millis(CLOCK_SLACK)).await
     }
 
     /// Wakes the workers of a queue.

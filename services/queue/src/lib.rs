@@ -68,6 +68,9 @@ use crate::{
 /// How long workers may take to give their jobs back once the process has to stop.
 const RELEASE_TIMEOUT: Duration = Duration::from_millis(1500);
 
+/// How long a start may wait for the store's time.
+const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The queue service.
 pub struct Queue;
 
@@ -80,6 +83,7 @@ impl weft_runtime::Service for Queue {
         let clock = Clock::system();
         let metrics = Metrics::default();
         let jobs = open_jobs(&config).await?;
+        set_clock(&clock, jobs.as_ref()).await;
         let broker = start_broker(&config, jobs.clone(), clock.clone(), &loops)?;
         let ledger = Ledger::start(jobs.clone(), broker.clone(), clock, &loops.tasks, &loops.closing);
         if broker.needs_publishing() {
@@ -146,6 +150,13 @@ async fn open_jobs(config: &Config) -> anyhow::Result<Arc<dyn Jobs>> {
     }
     let jobs = SqliteJobs::open(&path).await.with_context(|| format!("open {}", path.display()))?;
     Ok(Arc::new(jobs))
+}
+
+/// Sets the clock by the store's before the first job is timed. A store that is away sets it later.
+async fn set_clock(clock: &Clock, jobs: &dyn Jobs) {
+    if let Ok(Ok(Some(now))) = tokio::time::timeout(CLOCK_TIMEOUT, jobs.probe()).await {
+        clock.follow(now);
+    }
 }
 
 fn start_broker(

@@ -148,6 +148,20 @@ fn commands() -> impl Strategy<Value = Command> {
     ]
 }
 
+/// The lease under which a worker's command is given.
+fn lease(command: &Command) -> Option<u64> {
+    match command {
+        Command::Advance { epoch, .. }
+        | Command::Succeed { epoch, .. }
+        | Command::Fail { epoch, .. }
+        | Command::Bury { epoch, .. }
+        | Command::Abandon { epoch }
+        | Command::Release { epoch }
+        | Command::Expire { epoch, .. } => Some(*epoch),
+        Command::Claim { .. } | Command::Cancel | Command::Redrive | Command::Discard => None,
+    }
+}
+
 proptest! {
     #[test]
     fn on_every_path(history in prop::collection::vec((commands(), 0i64..3), 0..80)) {
@@ -156,7 +170,10 @@ proptest! {
         for (command, pause) in history {
             now += pause;
             let before = job.clone();
-            match apply(&mut job, &command, now) {
+            let outcome = apply(&mut job, &command, now);
+            let fenced = lease(&command).is_some_and(|epoch| before.state != State::Running || epoch != before.epoch);
+            prop_assert!(!fenced || outcome == Err(Refusal::LeaseLost), "only the holder of the latest lease acts");
+            match outcome {
                 Err(_) => prop_assert_eq!(&job, &before, "a refusal changes nothing"),
                 Ok(events) => {
                     let replaced = matches!(command, Command::Redrive) as u64;

@@ -1,7 +1,8 @@
 //! One attempt at a job: from the claim to the stored outcome.
 
-use std::{pin::pin, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, time::Duration};
 
+use futures::FutureExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -58,7 +59,10 @@ impl Worker {
         let done = CancellationToken::new();
         let mut result = None;
         let interruption = {
-            let mut handler = pin!(self.handlers.run(job, payload, &output));
+            let run = AssertUnwindSafe(self.handlers.run(job, payload, &output)).catch_unwind();
+            // A bug that some input brings out costs that job an attempt, like any other failure.
+            let run = run.map(|done| done.unwrap_or_else(|_| Err(Failure::retry("the handler panicked"))));
+            let mut handler = pin!(run);
             let mut keeper = pin!(self.keep(job, &output, receipt, &done));
             tokio::select! {
                 outcome = &mut handler => {

@@ -41,6 +41,11 @@ impl Worker {
         Worker { child, _folder: folder }
     }
 
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -73,6 +78,31 @@ async fn a_killed_worker_costs_an_attempt_and_another_finishes_the_job() {
     let retries =
         world.watch(&id).await.into_iter().filter(|event| matches!(event.event, Some(Event::Retry(_))));
     assert_eq!(retries.count(), 1);
+}
+
+#[tokio::test]
+async fn a_worker_that_stalled_and_wakes_up_changes_nothing_any_more() {
+    let world = World::with(|config| config.roles = vec![Role::Api]).await;
+    let state = &world.surroundings.state;
+    state.add_document("d", "a.md", "text/markdown", DOCUMENT);
+    state.close().await;
+    let stalled = Worker::start(&world.config);
+    let id = world.publish(ingest("d", 1)).await.unwrap().job.unwrap().id;
+    eventually(SOON, || async { state.calls("get_document") == 1 }).await;
+    stalled.signal("STOP");
+    state.open();
+    let heir = Worker::start(&world.config);
+    let done = world.reaches(&id, JobState::Succeeded).await;
+    assert_eq!(done.attempts, 2);
+    let log = world.watch(&id).await;
+    stalled.signal("CONT");
+    // Awake again it takes and finishes other jobs, so it has had its say on the first one.
+    drop(heir);
+    state.add_document("e", "b.md", "text/markdown", DOCUMENT);
+    let other = world.publish(ingest("e", 1)).await.unwrap().job.unwrap().id;
+    world.reaches(&other, JobState::Succeeded).await;
+    assert_eq!(world.job(&id).await, done);
+    assert_eq!(world.watch(&id).await, log);
 }
 
 #[tokio::test]

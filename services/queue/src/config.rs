@@ -64,7 +64,8 @@ pub struct Jobs {
     pub url: Secret,
     /// The most connections to PostgreSQL. Default 10: commits are grouped, so a few are enough.
     pub max_connections: u32,
-    /// How long an operation of PostgreSQL may take, waiting for a connection included. Default 10 s.
+    /// How long an operation of PostgreSQL may take, waiting for a connection included. Default 3 s: less than callers
+    /// wait by default (5 s), so that they learn what is wrong instead of giving up.
     #[serde(with = "duration")]
     pub timeout: Duration,
 }
@@ -230,7 +231,7 @@ impl Default for Config {
 
 impl Default for Jobs {
     fn default() -> Self {
-        Jobs { url: Secret::default(), max_connections: 10, timeout: Duration::from_secs(10) }
+        Jobs { url: Secret::default(), max_connections: 10, timeout: Duration::from_secs(3) }
     }
 }
 

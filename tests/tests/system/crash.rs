@@ -12,7 +12,8 @@ use crate::process::{LIMIT, Mesh, word, write_documents};
 const DOCUMENTS: usize = 300;
 
 async fn ready(client: &Client) -> usize {
-    let documents: Result<Vec<_>, _> = client.documents().list(Some(DocumentState::Ready)).try_collect().await;
+    let documents: Result<Vec<_>, _> =
+        client.documents().list(Some(DocumentState::Ready)).try_collect().await;
     documents.map_or(0, |documents| documents.len())
 }
 
@@ -20,7 +21,9 @@ async fn ready(client: &Client) -> usize {
 async fn assert_complete(client: &Client) {
     let documents: Vec<_> = client.documents().list(None).try_collect().await.unwrap();
     assert_eq!(documents.len(), DOCUMENTS);
-    assert!(documents.iter().all(|document| document.state() == DocumentState::Ready && document.version == 1));
+    assert!(
+        documents.iter().all(|document| document.state() == DocumentState::Ready && document.version == 1)
+    );
     for i in (0..DOCUMENTS).step_by(29) {
         let hits = client.search().text(&word(i), 10).await.unwrap();
         assert_eq!(hits.len(), 1, "document {i} is found once");
@@ -40,7 +43,8 @@ async fn assert_complete(client: &Client) {
 
 async fn ingest_again(mesh: &Mesh) {
     let output = mesh.ingest(&mesh.folder.path().join("documents")).wait_with_output().await.unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let text =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
 }
 

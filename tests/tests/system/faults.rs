@@ -33,7 +33,8 @@ impl Real {
     async fn start() -> Self {
         let servers = Servers::start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::load(&Sources::from_text(&servers.config()).unwrap(), folder.path()).unwrap();
+        let mut config =
+            Config::load(&Sources::from_text(&servers.config()).unwrap(), folder.path()).unwrap();
         for listener in &mut config.gateway.listeners {
             listener.address = "127.0.0.1:0".into();
         }

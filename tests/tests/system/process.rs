@@ -33,9 +33,12 @@ impl Mesh {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("weft.toml");
         let gateway = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-        let mut text = format!("[gateway]\nlisteners = [{{ address = \"{gateway}\" }}]\nadmin = {{ address = \"127.0.0.1:0\" }}\n");
+        let mut text = format!(
+            "[gateway]\nlisteners = [{{ address = \"{gateway}\" }}]\nadmin = {{ address = \"127.0.0.1:0\" }}\n"
+        );
         for service in ["cache", "database", "queue", "assets"] {
-            text += &format!("[{service}]\naddress = \"127.0.0.1:0\"\nadmin = {{ address = \"127.0.0.1:0\" }}\n");
+            text +=
+                &format!("[{service}]\naddress = \"127.0.0.1:0\"\nadmin = {{ address = \"127.0.0.1:0\" }}\n");
         }
         fs::write(&config, text + more).unwrap();
         let data = folder.path().join("data");
@@ -102,7 +105,10 @@ pub(crate) fn serve(name: &str, config: &Path) -> Child {
 /// The word that only document `i` holds.
 pub(crate) fn word(i: usize) -> String {
     let letters = ["ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu"];
-    format!("zq{}", format!("{i:04}").bytes().map(|digit| letters[usize::from(digit - b'0')]).collect::<String>())
+    format!(
+        "zq{}",
+        format!("{i:04}").bytes().map(|digit| letters[usize::from(digit - b'0')]).collect::<String>()
+    )
 }
 
 /// Writes a folder of small Markdown documents, each with a word of its own.
@@ -110,7 +116,10 @@ pub(crate) fn write_documents(folder: &Path, count: usize) -> PathBuf {
     let documents = folder.join("documents");
     fs::create_dir_all(&documents).unwrap();
     for i in 0..count {
-        let text = format!("# Document {i}\n\nThe word of this document is {}.\n\nIt has a second paragraph.\n", word(i));
+        let text = format!(
+            "# Document {i}\n\nThe word of this document is {}.\n\nIt has a second paragraph.\n",
+            word(i)
+        );
         fs::write(documents.join(format!("{i:04}.md")), text).unwrap();
     }
     documents

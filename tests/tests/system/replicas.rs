@@ -63,7 +63,10 @@ async fn calls_spread_and_a_killed_replica_fails_none_that_may_be_retried() {
     let chat = eventually_ok(LIMIT, || async { client.chats().create("spread", "", "one").await }).await;
     let all_healthy = || async {
         let pools = admin.pools().await.unwrap();
-        pools.iter().flat_map(|pool| &pool.backends).all(|backend| backend.health() == weft_proto::gateway::v1::Health::Healthy)
+        pools
+            .iter()
+            .flat_map(|pool| &pool.backends)
+            .all(|backend| backend.health() == weft_proto::gateway::v1::Health::Healthy)
     };
     eventually(LIMIT, all_healthy).await;
 

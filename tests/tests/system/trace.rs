@@ -93,8 +93,11 @@ impl Received {
     /// Names of the trace's spans, and whether every one has its parent in it.
     fn trace(&self) -> (HashSet<String>, bool) {
         let spans = self.0.lock().unwrap();
-        let ours: HashMap<String, &Span> =
-            spans.iter().filter(|span| hex(&span.trace_id) == TRACE).map(|span| (hex(&span.span_id), span)).collect();
+        let ours: HashMap<String, &Span> = spans
+            .iter()
+            .filter(|span| hex(&span.trace_id) == TRACE)
+            .map(|span| (hex(&span.span_id), span))
+            .collect();
         let known = |id: String| id == ROOT || ours.contains_key(&id);
         let whole = ours.values().all(|span| known(hex(&span.parent_span_id)));
         (ours.values().map(|span| span.name.clone()).collect(), whole)
@@ -109,7 +112,8 @@ async fn one_trace_holds_a_question_from_the_client_to_the_worker() {
     let mesh = Mesh::start(&format!("[telemetry]\notlp_endpoint = \"http://{}\"\n", receiver.address)).await;
     mesh.client().await;
     let channel = Channel::direct(mesh.gateway);
-    let chat = ChatServiceClient::new(channel.clone()).create_chat(CreateChatRequest::default()).await.unwrap();
+    let chat =
+        ChatServiceClient::new(channel.clone()).create_chat(CreateChatRequest::default()).await.unwrap();
     let mut request = Request::new(PostMessageRequest {
         chat_id: chat.into_inner().chat.unwrap().id,
         content: "What is in the documents?".into(),

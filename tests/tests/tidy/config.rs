@@ -46,8 +46,10 @@ fn documented(readme: &str) -> Vec<(String, String)> {
         in_table = header || (in_table && line.starts_with('|'));
         if let (true, false, [keys, default, ..]) = (in_table, header, cells.as_slice()) {
             let keys = keys_of(keys);
-            let values: Vec<String> = default.split(", ").map(plain).collect();
-            let one = values.len() == 1;
+            // A list holds commas of its own.
+            let one = keys.len() == 1 || !default.contains(", ");
+            let values: Vec<String> =
+                if one { vec![plain(default)] } else { default.split(", ").map(plain).collect() };
             rows.extend(keys.iter().enumerate().map(|(index, key)| {
                 let value = if one { values.first() } else { values.get(index) };
                 (key.clone(), value.cloned().unwrap_or_default())
@@ -114,8 +116,13 @@ fn differences(service: &str, defaults: &Defaults, readme: &str) -> Vec<String> 
             _ => {}
         }
     }
-    let is_documented =
-        |key: &str| rows.iter().any(|(row, _)| row == key || row.starts_with(&format!("{key}[]")));
+    let is_documented = |key: &str| match key.rsplit_once('.') {
+        // How another service is reached is the same everywhere and described in the mesh: one row of it is enough.
+        Some((peer, _)) if defaults.contains_key(&format!("{peer}.addresses")) => {
+            rows.iter().any(|(row, _)| row == peer || row.starts_with(&format!("{peer}.")))
+        }
+        _ => rows.iter().any(|(row, _)| row == key || row.starts_with(&format!("{key}[]"))),
+    };
     let silent = defaults.keys().filter(|key| compared(key) && !is_documented(key));
     findings.extend(silent.map(|key| format!("{service}: its README has no row for `{key}`")));
     findings
@@ -153,7 +160,7 @@ mod tests {
         let readme = "| key | default | why |\n|---|---|---|\n| `ttl` | `1h` | |\n| `up`, `down` | `2`, `3` | |\n\
                       | `redis.url` (`REDIS_URL`) | – | |\n| `s3.key`, `.secret` | empty | |\n\
                       | `pools[].name` | `x` | |\n| `bytes`, `pixels` | 64 MiB, 50,000,000 | |\n\
-                      | `factor` | 2 | |\n| `workers` | 0: one per core | |\n\n| `other` | `table` |\n";
+                      | `factor` | 2 | |\n| `roles` | `[\"api\", \"worker\"]` | |\n| `peer.addresses` | `[]` | |\n| `workers` | 0: one per core | |\n\n| `other` | `table` |\n";
         let defaults = [
             ("ttl", "1h"),
             ("up", "2"),
@@ -164,6 +171,9 @@ mod tests {
             ("bytes", "67108864"),
             ("pixels", "50000000"),
             ("factor", "2.0"),
+            ("roles", r#"["api", "worker"]"#),
+            ("peer.addresses", "[]"),
+            ("peer.refresh", "5s"),
             ("workers", "0"),
         ];
         assert_clean(&check(&defaults, readme));

@@ -129,26 +129,30 @@ impl Inner {
         let (parts, body) = request.into_parts();
         let (mut body, mut attempt) = (Replay::new(body), 1);
         let keeper = body.keeper();
+        let mut before: Option<Outcome> = None;
         loop {
             let mut request = Request::from_parts(parts.clone(), body);
             set_timeout(&mut request, deadline);
             if attempt > 1 {
                 request.headers_mut().insert("grpc-previous-rpc-attempts", HeaderValue::from(attempt - 1));
             }
-            let outcome = match timeout_at(deadline.into(), self.attempt(request, method)).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    return Err(MeshError::DeadlineExceeded { pool: self.upstream.pool().name().to_owned() });
-                }
-            };
-            let more = method.idempotent && attempt < ATTEMPTS && outcome.may_help();
+            let late = || MeshError::DeadlineExceeded { pool: self.upstream.pool().name().to_owned() };
+            let attempted = timeout_at(deadline.into(), self.attempt(request, method)).await;
+            let mut outcome = attempted.unwrap_or_else(|_| Outcome(Err(late())));
+            // That a repetition had too little time says less than what the attempt before it met with.
+            if outcome.is_late()
+                && let Some(before) = before.take()
+            {
+                outcome = before;
+            }
+            let more =
+                method.idempotent && attempt < ATTEMPTS && Instant::now() < deadline && outcome.may_help();
             let next = more.then(|| keeper.again()).flatten();
             let wait = backoff(attempt);
             match next {
                 Some(next) if Instant::now() + wait < deadline && self.budget.withdraw() => {
-                    drop(outcome);
                     tokio::time::sleep(wait).await;
-                    (body, attempt) = (next, attempt + 1);
+                    (body, attempt, before) = (next, attempt + 1, Some(outcome));
                 }
                 _ => {
                     keeper.commit();
@@ -224,6 +228,14 @@ struct Outcome(Result<Began, MeshError>);
 type Began = (Response<ResponseBody<Body>>, Option<Frame<Bytes>>);
 
 impl Outcome {
+    /// Whether it ended because its time was over, here or at the server.
+    fn is_late(&self) -> bool {
+        match &self.0 {
+            Ok((response, _)) => response.headers().get("grpc-status").is_some_and(|code| code == "4"),
+            Err(error) => matches!(error, MeshError::DeadlineExceeded { .. }),
+        }
+    }
+
     /// Whether another replica, or a moment later, may do better: the transport broke, or the server answered
     /// UNAVAILABLE and nothing else.
     fn may_help(&self) -> bool {

@@ -95,6 +95,10 @@ impl CacheService for Echo {
                 return Err(unavailable());
             }
             "unavailable once" => format!("{} calls", self.calls.load(Ordering::Relaxed)),
+            "unavailable, then never" if self.calls.fetch_add(1, Ordering::Relaxed) < 3 => {
+                return Err(unavailable());
+            }
+            "unavailable, then never" => std::future::pending().await,
             "unavailable" => return Err(unavailable()),
             "ready" => {
                 self.ready.set(Ok(()));

@@ -55,8 +55,16 @@ async fn an_idempotent_call_is_repeated_when_the_server_is_unavailable_for_a_mom
     let running = serve(EchoConfig::default()).await;
     let channel = Channel::direct(running.address);
     assert_eq!(ask(channel.clone(), "unavailable once").await.unwrap(), "2 calls");
-    let error = ask(channel, "unavailable").await.unwrap_err();
+    let error = ask(channel.clone(), "unavailable").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "and not for ever");
+    let soon = std::time::Instant::now() + Duration::from_millis(400);
+    let late =
+        context::scope(Context::acting_for("ada").until(soon), ask(channel, "unavailable, then never"));
+    assert_eq!(
+        late.await.unwrap_err().kind,
+        ErrorKind::Unavailable,
+        "what was met with, not that time was over"
+    );
     running.stop().await;
 }
 

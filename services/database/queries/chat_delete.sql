@@ -1,0 +1,2 @@
+DELETE FROM chats
+WHERE id = $1 AND owner = $2

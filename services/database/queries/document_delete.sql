@@ -1,0 +1,2 @@
+DELETE FROM documents
+WHERE id = $1 AND owner = $2

@@ -1,0 +1,3 @@
+UPDATE settings
+SET value = $1
+WHERE name = 'embedding_dimension'

@@ -1,0 +1,3 @@
+SELECT id, chat_id, sequence, role, created_at, job_id, citations, content
+FROM messages
+WHERE owner = $1 AND idempotency_key = $2

@@ -1,0 +1,5 @@
+SELECT id, display_name, context_tokens, updated_at
+FROM models
+WHERE id > $1
+ORDER BY id
+LIMIT $2

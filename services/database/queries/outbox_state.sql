@@ -1,0 +1,2 @@
+SELECT count(*) AS depth, min(created_at) AS oldest
+FROM outbox

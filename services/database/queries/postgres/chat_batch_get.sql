@@ -1,0 +1,3 @@
+SELECT id, owner, model_id, created_at, updated_at, message_count, title, last_message
+FROM chats
+WHERE id = ANY ($1::text[]) AND owner = $2

@@ -1,0 +1,4 @@
+SELECT value
+FROM settings
+WHERE name = 'embedding_dimension'
+FOR SHARE

@@ -1,0 +1,2 @@
+DELETE FROM outbox
+WHERE id = ANY ($1::text[])

@@ -1,0 +1,3 @@
+SELECT value
+FROM settings
+WHERE name = 'embedding_dimension'

@@ -1,0 +1,3 @@
+SELECT id, display_name, created_at
+FROM users
+WHERE id IN (SELECT value FROM json_each($1))

@@ -1,0 +1,3 @@
+INSERT INTO users (id, display_name, created_at)
+VALUES ($1, '', $2)
+ON CONFLICT (id) DO NOTHING

@@ -120,15 +120,7 @@ async fn answer(
         Verdict::Failed => return Ok(Some(counted_as(catalog, encoding, head.precondition_failed()))),
     }
     let size = variant.size_bytes;
-    let wanted = match headers.get(http::header::RANGE) {
-        Some(range)
-            if method == Method::GET
-                && conditional::range_applies(headers, &validators, SystemTime::now()) =>
-        {
-            range::parse(range.as_bytes(), size)
-        }
-        _ => Wanted::Whole,
-    };
+    let wanted = wanted(method, headers, &validators, size);
     if wanted == Wanted::Unsatisfiable {
         return Ok(Some(counted_as(catalog, encoding, head.unsatisfiable(size))));
     }
@@ -150,6 +142,16 @@ async fn answer(
     };
     catalog.metrics().responded(response.status().as_u16(), encoding, opened.from_memory);
     Ok(Some(response))
+}
+
+/// What part of the representation is asked for.
+fn wanted(method: &Method, headers: &HeaderMap, validators: &Validators<'_>, size: u64) -> Wanted {
+    match headers.get(http::header::RANGE) {
+        Some(range) if method == Method::GET && conditional::range_applies(headers, validators, SystemTime::now()) => {
+            range::parse(range.as_bytes(), size)
+        }
+        _ => Wanted::Whole,
+    }
 }
 
 /// An error as a response; logged here if an operator must know.

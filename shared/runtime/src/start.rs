@@ -44,6 +44,8 @@ pub struct Running {
 /// # Errors
 /// When the service cannot be assembled.
 pub async fn start<S: Service>(config: S::Config, listeners: Listeners) -> anyhow::Result<Running> {
+    // HTTPS clients (model providers, S3) use the process's provider. Only the first of several services installs it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let scope = Scope::default();
     let lifecycle = config.lifecycle().clone();
     let admin = listeners.admin.local_addr()?;

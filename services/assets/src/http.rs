@@ -147,7 +147,10 @@ async fn answer(
 /// What part of the representation is asked for.
 fn wanted(method: &Method, headers: &HeaderMap, validators: &Validators<'_>, size: u64) -> Wanted {
     match headers.get(http::header::RANGE) {
-        Some(range) if method == Method::GET && conditional::range_applies(headers, validators, SystemTime::now()) => {
+        Some(range)
+            if method == Method::GET
+                && conditional::range_applies(headers, validators, SystemTime::now()) =>
+        {
             range::parse(range.as_bytes(), size)
         }
         _ => Wanted::Whole,

@@ -164,15 +164,16 @@ impl Config {
                 PathBuf::from(path.strip_prefix("//").unwrap_or(path))
             }
         };
-        (!path.as_os_str().is_empty()).then(|| {
-            Backend::Sqlite(SqliteOptions {
-                path,
-                flush: database.flush,
-                readers: database.readers,
-                acquire_timeout: database.acquire_timeout,
-                statement_timeout: database.statement_timeout,
-            })
-        })
+        if path.as_os_str().is_empty() {
+            return None;
+        }
+        Some(Backend::Sqlite(SqliteOptions {
+            path,
+            flush: database.flush,
+            readers: database.readers,
+            acquire_timeout: database.acquire_timeout,
+            statement_timeout: database.statement_timeout,
+        }))
     }
 
     fn postgres(&self, url: &str) -> PostgresOptions {

@@ -83,7 +83,7 @@ impl Supervisor {
     async fn reach_server(&self) {
         let mut pause = RETRY.0;
         while let Err(reason) = migrate(&self.options).await {
-            self.away(reason);
+            self.away(&reason);
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
             pause = (pause * 2).min(RETRY.1);
         }
@@ -103,7 +103,7 @@ impl Supervisor {
             }
             if let Err(reason) = self.knock().await {
                 self.broke();
-                self.away(reason);
+                self.away(&reason);
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -129,8 +129,8 @@ impl Supervisor {
         }
     }
 
-    fn away(&self, reason: String) {
-        if self.set(Err(reason.clone())) {
+    fn away(&self, reason: &str) {
+        if self.set(Err(reason.to_owned())) {
             tracing::warn!(reason, "postgres is away");
         }
     }

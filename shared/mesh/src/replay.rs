@@ -18,7 +18,7 @@ use crate::poll_full_frame;
 /// The most that is kept of a request for sending it again, in bytes.
 pub(crate) const REPLAY_LIMIT_BYTES: usize = 64 * 1024;
 
-/// One attempt at sending a body. [`again`](Self::again) makes the next one; only the newest may be polled.
+/// One attempt at sending a body. Its [`Keeper`] makes the next one; only the newest may be polled.
 #[derive(Debug)]
 pub struct Replay<B> {
     shared: Arc<Mutex<Shared<B>>>,

@@ -1,11 +1,12 @@
 //! `weft up`: all five services in one process, wired to each other.
 //!
 //! In order: configuration → the data directory is made and locked → every port is bound → the services start, those
-//! that others call first → readiness. A stop goes the other way round: the gateway first, so that nothing new comes in,
-//! then the queue's workers, then what they call.
+//! that others call first → readiness. A stop goes the other way round: the gateway, so that nothing new comes in, with
+//! the queue's streams and workers, then what they call.
 
 mod config;
 mod lock;
+mod signals;
 mod start;
 mod summary;
 mod wiring;
@@ -15,7 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use weft_runtime::{config::Sources, telemetry, termination};
+use anyhow::Context as _;
+use weft_runtime::{config::Sources, telemetry};
 
 use crate::{
     cli::UpArguments,
@@ -24,6 +26,7 @@ use crate::{
 };
 
 pub use config::Config;
+use signals::Signals;
 pub use start::{Mesh, up};
 
 /// The exit code for a configuration that cannot be used (EX_USAGE), as the services have it.
@@ -56,19 +59,20 @@ pub(crate) fn command(session: &Session, arguments: &UpArguments) -> anyhow::Res
 
 async fn run(config: Config, paint: Paint) -> anyhow::Result<()> {
     let started = Instant::now();
+    let mut signals = Signals::listen().context("cannot listen to signals")?;
     let telemetry = telemetry::init("weft", &config.telemetry)?;
     let facts = summary::Facts::of(&config);
     let mesh = tokio::select! {
         mesh = up(config) => mesh?,
-        () = termination() => return Ok(()),
+        () = signals.next() => return Ok(()),
     };
     mesh.wait_ready(READY_TIMEOUT).await;
     print!("{}", summary::render(&facts, &mesh, started.elapsed(), paint));
-    termination().await;
+    signals.next().await;
     eprintln!("{}", paint.dim("stopping; once more to stop at once"));
     tokio::select! {
         () = mesh.stop() => {}
-        () = termination() => tracing::warn!("second signal, stopping at once"),
+        () = signals.next() => tracing::warn!("second signal, stopping at once"),
     }
     telemetry.shutdown().await;
     Ok(())

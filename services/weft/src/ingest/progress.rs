@@ -1,12 +1,13 @@
 //! How far an ingestion has come, while it runs.
 
 use std::{
+    fmt,
     io::{IsTerminal as _, stderr},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::Report;
 use crate::units;
@@ -38,8 +39,12 @@ impl Progress {
             return Self::Lines { total, last: Mutex::new(Instant::now()) };
         }
         let bar = ProgressBar::new(total);
-        let style = ProgressStyle::with_template("{bar:32} {pos}/{len} · {per_sec} · {elapsed}{msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
+        let style = ProgressStyle::with_template("{bar:32} {pos}/{len} · {rate} · {elapsed}{msg}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
+        bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // A bar that cannot be written to is nobody's loss.
+            let _ = write!(out, "{:.0}/s", state.per_sec());
+        }));
         bar.enable_steady_tick(Duration::from_millis(200));
         Self::Bar(bar)
     }

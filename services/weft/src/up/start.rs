@@ -11,6 +11,10 @@ use super::{
     wiring::{Addresses, wire},
 };
 
+/// How long a service may take to become ready before the next one starts. With its backend there, it takes
+/// milliseconds; without this, the next one would see it unready first, and warn of it.
+const GET_READY: Duration = Duration::from_millis(500);
+
 /// A mesh that is up.
 #[derive(Debug)]
 pub struct Mesh {
@@ -18,7 +22,6 @@ pub struct Mesh {
     pub gateway: SocketAddr,
     /// The gateway's admin port.
     pub admin: SocketAddr,
-    /// In the order in which they stop.
     services: Vec<Running>,
     _lock: Lock,
 }
@@ -55,7 +58,6 @@ pub async fn up(mut config: Config) -> anyhow::Result<Mesh> {
         stop(services).await;
         return Err(error);
     }
-    services.sort_by_key(|running| stop_order(running.name));
     Ok(Mesh { gateway, admin, services, _lock: lock })
 }
 
@@ -89,8 +91,8 @@ async fn bind(config: &Config) -> anyhow::Result<Bound> {
 async fn start(config: Config, bound: Bound, services: &mut Vec<Running>) -> anyhow::Result<()> {
     services.push(one::<weft_cache::Cache>(config.cache, bound.cache).await?);
     services.push(one::<weft_assets::Assets>(config.assets, bound.assets).await?);
-    services.push(one::<weft_database::Database>(config.database, bound.database).await?);
     services.push(one::<weft_queue::Queue>(config.queue, bound.queue).await?);
+    services.push(one::<weft_database::Database>(config.database, bound.database).await?);
     services.push(one::<weft_gateway::Gateway>(config.gateway, bound.gateway).await?);
     Ok(())
 }
@@ -98,20 +100,19 @@ async fn start(config: Config, bound: Bound, services: &mut Vec<Running>) -> any
 async fn one<S: Service>(config: S::Config, listeners: Listeners) -> anyhow::Result<Running> {
     // Boxed: the future that assembles a service is large.
     let started = Box::pin(weft_runtime::start::<S>(config, listeners)).await;
-    started.map_err(|error| anyhow!("cannot start the {}: {error:#}", S::NAME))
+    let running = started.map_err(|error| anyhow!("cannot start the {}: {error:#}", S::NAME))?;
+    let _ = tokio::time::timeout(GET_READY, running.wait_ready()).await;
+    Ok(running)
 }
 
-/// The gateway first, so that nothing new comes in; then the workers; then what they call.
-fn stop_order(name: &str) -> usize {
-    ["gateway", "queue", "database", "assets", "cache"]
-        .iter()
-        .position(|one| *one == name)
-        .unwrap_or(usize::MAX)
-}
+/// The steps in which the services stop. The gateway, so that nothing new comes in, and with it the queue, which ends
+/// the streams of those who watch jobs: they would keep the gateway waiting. Then what the queue's workers call.
+const STOP_ORDER: [&[&str]; 4] = [&["gateway", "queue"], &["database"], &["assets"], &["cache"]];
 
-async fn stop(services: Vec<Running>) {
-    for running in services {
-        running.stop().await;
+async fn stop(mut services: Vec<Running>) {
+    for step in STOP_ORDER {
+        let now = services.extract_if(.., |running| step.contains(&running.name));
+        futures::future::join_all(now.map(Running::stop)).await;
     }
 }
 

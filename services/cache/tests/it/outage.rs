@@ -29,6 +29,18 @@ async fn proxied(server: &Arc<Redis>) -> (Fixture<RedisStore, RedisGuard>, Fault
     (connected(replica(server, settings(&proxy.url(server.url())))).await, proxy)
 }
 
+/// What the server's sockets have received and the server has not read.
+fn unread_bytes(port: u16) -> usize {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let received = |line: &str| {
+        let mut columns = line.split_whitespace().skip(1);
+        let (local, queues) = (columns.next()?, columns.nth(2)?);
+        let ours = local.ends_with(&format!(":{port:04X}"));
+        ours.then(|| usize::from_str_radix(queues.split_once(':')?.1, 16).ok()).flatten()
+    };
+    sockets.lines().filter_map(received).sum()
+}
+
 async fn value(store: &impl Store, name: &str) -> Option<bytes::Bytes> {
     store.get_many(&[key(name)]).await.unwrap().remove(0)
 }
@@ -67,6 +79,24 @@ async fn c14_a_set_that_failed_does_not_take_effect_later() {
     assert_eq!(value(&*store, "user:1").await, None);
 }
 
+/// The connection breaks while the command lies in the frozen server's buffer: failing is not being told too early.
+#[tokio::test]
+async fn c14_also_when_the_connection_breaks_meanwhile() {
+    let server = Arc::new(Redis::start().await.unwrap());
+    let (store, proxy) = proxied(&server).await;
+    store.set(&[item("user:other", "the script is known to the server now")]).await.unwrap();
+    server.pause().await.unwrap();
+    let zombies = [item("user:1", vec![0; 4096])];
+    let (failed, ()) = tokio::join!(store.set(&zombies), async {
+        eventually(SOON, || async { unread_bytes(server.address().port()) > 4096 }).await;
+        proxy.cut().await;
+    });
+    assert!(matches!(failed, Err(StoreError::Unreachable(_))), "{failed:?}");
+    server.resume().await.unwrap();
+    comes_back(&*store).await;
+    assert_eq!(value(&*store, "user:1").await, None);
+}
+
 #[tokio::test]
 async fn c15_calls_fail_while_redis_is_away_and_succeed_after_its_return() {
     let store = fixture::redis().await;
@@ -90,6 +120,9 @@ async fn c15_a_silent_network_is_as_good_as_none() {
     let (store, proxy) = proxied(&server).await;
     proxy.stall().await;
     every_call_fails(&*store).await;
+    let fails_at_once =
+        || async { matches!(store.get_many(&[key("user:1")]).await, Err(StoreError::Unreachable(_))) };
+    eventually(SOON, fails_at_once).await;
     proxy.heal().await.unwrap();
     comes_back(&*store).await;
     proxy.cut().await;

@@ -125,6 +125,30 @@ mod without_redis {
         answer.starts_with("HTTP/1.1 200")
     }
 
+    #[tokio::test]
+    async fn values_live_an_hour_less_up_to_a_tenth() {
+        let service = crate::fixture::grpc_redis().await;
+        let entry = |n| proto::SetRequest { key: format!("user:{n}"), ..Default::default() };
+        service
+            .client()
+            .set_many(proto::SetManyRequest { entries: (0..100).map(entry).collect() })
+            .await
+            .unwrap();
+
+        let client = redis::Client::open(service.guard.1.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let names: Vec<String> =
+            redis::cmd("KEYS").arg("weft:*:user:*").query_async(&mut connection).await.unwrap();
+        let mut lives = std::collections::BTreeSet::new();
+        for name in &names {
+            let seconds: u64 = redis::cmd("TTL").arg(name).query_async(&mut connection).await.unwrap();
+            assert!((3200..=3600).contains(&seconds), "{seconds}");
+            lives.insert(seconds);
+        }
+        assert_eq!(names.len(), 100);
+        assert!(lives.len() > 50, "they expire at {} different seconds", lives.len());
+    }
+
     /// Redis is stopped before the service starts, then started, stopped and started again.
     #[tokio::test]
     async fn the_service_degrades_and_recovers_without_a_restart() {
@@ -171,7 +195,7 @@ mod without_redis {
         }
         let stats = service.stats().await;
         assert_eq!((stats.backend.as_str(), stats.store_reachable), ("redis", false));
-        assert_eq!(stats.store_errors - before.store_errors, 7);
+        assert!(stats.store_errors - before.store_errors >= 7, "more when the channel repeated a call");
         let misses = |stats: &proto::GetStatsResponse| stats.patterns.iter().map(|p| p.misses).sum::<u64>();
         assert_eq!(misses(&stats) - misses(&before), 3, "a degraded read is a miss");
     }

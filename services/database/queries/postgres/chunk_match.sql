@@ -1,29 +1,28 @@
--- Rank by words found, rare words first: ts_rank alone knows no inverse document frequency.
-WITH words AS (
+-- Rank by words found, rare words first: ts_rank alone knows no inverse document frequency. Each chunk also holds its
+-- owner as a word (in upper case, which no text does), so that the index finds this owner's chunks only. OFFSET 0 keeps
+-- the planner from beginning anywhere but at that index.
+WITH words AS MATERIALIZED (
     SELECT DISTINCT to_tsquery('english', word) AS query
     FROM unnest($2::text[]) AS word
-    WHERE numnode(to_tsquery('english', word)) > 0
 ),
-found AS (
-    SELECT c.id, w.query, ts_rank('{0.5, 0.5, 0.75, 1.0}', c.words, w.query, 1) AS rank
+found AS MATERIALIZED (
+    SELECT c.id, c.rank, count(*) OVER (PARTITION BY w.query) AS holders
     FROM words w
-    JOIN chunks c ON c.words @@ w.query
+    CROSS JOIN LATERAL (
+        SELECT id, document_id, generation, ts_rank('{0.5, 0.5, 0.75, 1.0}', words, w.query, 1) AS rank
+        FROM chunks
+        WHERE words @@ (w.query && ('O' || encode(convert_to($1::text, 'UTF8'), 'hex'))::tsquery)
+        OFFSET 0
+    ) c
     JOIN documents d ON d.id = c.document_id AND d.generation = c.generation
-    WHERE c.owner = $1
-),
-total AS (
-    SELECT count(*)::float8 AS chunks
-    FROM chunks
-    WHERE owner = $1
-),
-weight AS (
-    SELECT f.query, ln(1 + (t.chunks - count(*) + 0.5) / (count(*) + 0.5)) AS idf
-    FROM found f, total t
-    GROUP BY f.query, t.chunks
+    WHERE numnode(w.query) > 0 AND d.owner = $1
 )
-SELECT f.id, sum(f.rank * w.idf) AS score
-FROM found f
-JOIN weight w ON w.query = f.query
-GROUP BY f.id
-ORDER BY score DESC, f.id
+SELECT
+    id,
+    sum(rank * ln(1 + greatest(
+        (SELECT sum(chunk_count)::float8 FROM documents WHERE owner = $1) - holders, 0
+    ) / (holders + 0.5::float8))) AS score
+FROM found
+GROUP BY id
+ORDER BY score DESC, id
 LIMIT $3

@@ -59,6 +59,8 @@ impl Transaction<'_> {
         }
         let staged = usize::try_from(count).unwrap_or(usize::MAX) > rest.len();
         self.check_dimension(&rest).await?;
+        // Before the new ones come: a deletion makes SQLite write out the word index as it stands.
+        self.session().drop_chunks(&upload.document_id, Which::ExceptOf(upload.generation)).await?;
         self.session().store_chunks(upload, rest).await?;
         if staged {
             let row = self.one(Query::ChunkCount, params![&upload.document_id, upload.generation]).await?;
@@ -67,7 +69,6 @@ impl Transaction<'_> {
                 return Err(Error::internal(format!("{stored} of {count} chunks are stored")));
             }
         }
-        self.session().drop_chunks(&upload.document_id, Which::ExceptOf(upload.generation)).await?;
         let values = params![&upload.document_id, count, upload.generation, self.now];
         let row = self.one(Query::DocumentComplete, values).await?;
         let ready = row.as_ref().map(Document::read).transpose()?;

@@ -232,6 +232,8 @@ fn connect_options(options: &PostgresOptions) -> Result<PgConnectOptions, Error>
             ("search_path", format!("{SCHEMA},public").as_str()),
             ("statement_timeout", &timeout),
             ("idle_in_transaction_session_timeout", &timeout),
+            // A plan made while the tables were empty reads all of them, and would be kept while they grow.
+            ("plan_cache_mode", "force_custom_plan"),
         ])
         .disable_statement_logging())
 }

@@ -17,6 +17,7 @@ fn is_cached(mesh: &Mesh, key: &str) -> bool {
 async fn entities_and_first_pages_are_cached_and_forgotten_when_they_change() {
     let mesh = Mesh::start().await;
     let chat = mesh.clients.chat("ada", "old").await;
+    mesh.settled().await;
     let key = format!("chat:{}", chat.id);
     assert_eq!(mesh.clients.get_chat("ada", &chat.id).await.unwrap().title, "old");
     assert!(is_cached(&mesh, &key));
@@ -43,6 +44,7 @@ async fn what_is_cached_is_its_owners_only() {
     let mesh = Mesh::start().await;
     let chat = mesh.clients.chat("ada", "private").await;
     let document = mesh.clients.put("ada", "a.md", 'a').await.unwrap().document.unwrap();
+    mesh.settled().await;
     let get = pb::GetDocumentRequest { id: document.id.clone() };
     let mut documents = mesh.clients.documents.clone();
     ok(acting("ada", documents.get_document(get.clone())).await);
@@ -58,8 +60,8 @@ async fn what_is_cached_is_its_owners_only() {
 async fn a_dead_cache_costs_no_answer_and_leaves_nothing_stale() {
     let mut mesh = Mesh::start().await;
     let chat = mesh.clients.chat("ada", "old").await;
-    mesh.clients.get_chat("ada", &chat.id).await.unwrap();
     mesh.settled().await;
+    mesh.clients.get_chat("ada", &chat.id).await.unwrap();
     let key = format!("chat:{}", chat.id);
     assert!(is_cached(&mesh, &key));
 

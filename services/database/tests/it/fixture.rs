@@ -41,31 +41,37 @@ pub(crate) enum Place {
 
 /// Few connections, so that tests can use them up.
 pub(crate) const CONNECTIONS: u32 = 4;
+/// Of an [`Fixture::impatient`] one.
 pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
 
 impl Fixture {
     pub(crate) async fn sqlite() -> Self {
-        Self::open(Place::File(Arc::new(TempDir::new().unwrap()))).await
+        Self::open(Place::File(Arc::new(TempDir::new().unwrap())), SLOW).await
     }
 
     #[cfg(feature = "real-backends")]
     pub(crate) async fn postgres() -> Self {
         let server = weft_testkit::Postgres::shared().await.unwrap();
-        Self::open(Place::Server(server.database().await.unwrap())).await
+        Self::open(Place::Server(server.database().await.unwrap()), SLOW).await
     }
 
     /// Another process, as it were, on the same database.
     pub(crate) async fn again(&self) -> Self {
-        Self::open(self.place.clone()).await
+        Self::open(self.place.clone(), SLOW).await
     }
 
-    pub(crate) async fn open(place: Place) -> Self {
+    /// The same, with a short acquire timeout.
+    pub(crate) async fn impatient(&self) -> Self {
+        Self::open(self.place.clone(), ACQUIRE_TIMEOUT).await
+    }
+
+    pub(crate) async fn open(place: Place, acquire_timeout: Duration) -> Self {
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let observer = |dialect| Arc::new(Observer::new(dialect, Duration::from_secs(1), Metrics::new()));
         let (engine, observer): (Arc<dyn Engine>, _) = match &place {
             Place::File(folder) => {
                 let observer = observer(Dialect::Sqlite);
-                let options = sqlite_options(folder.path().join("weft.db"));
+                let options = sqlite_options(folder.path().join("weft.db"), acquire_timeout);
                 let opened = Sqlite::open(
                     options,
                     Arc::clone(&observer),
@@ -78,7 +84,7 @@ impl Fixture {
             #[cfg(feature = "real-backends")]
             Place::Server(url) => {
                 let observer = observer(Dialect::Postgres);
-                let options = postgres_options(url.clone());
+                let options = postgres_options(url.clone(), acquire_timeout);
                 let opened = weft_database::repository::postgres::Postgres::open(
                     &options,
                     Arc::clone(&observer),
@@ -135,24 +141,21 @@ impl Fixture {
     }
 }
 
-pub(crate) fn sqlite_options(path: PathBuf) -> SqliteOptions {
-    SqliteOptions {
-        path,
-        flush: false,
-        readers: CONNECTIONS,
-        acquire_timeout: ACQUIRE_TIMEOUT,
-        statement_timeout: SLOW,
-    }
+pub(crate) fn sqlite_options(path: PathBuf, acquire_timeout: Duration) -> SqliteOptions {
+    SqliteOptions { path, flush: false, readers: CONNECTIONS, acquire_timeout, statement_timeout: SLOW }
 }
 
 #[cfg(feature = "real-backends")]
-pub(crate) fn postgres_options(url: String) -> weft_database::repository::postgres::PostgresOptions {
+pub(crate) fn postgres_options(
+    url: String,
+    acquire_timeout: Duration,
+) -> weft_database::repository::postgres::PostgresOptions {
     weft_database::repository::postgres::PostgresOptions {
         url,
         pool_max: CONNECTIONS,
         pool_min: 1,
         idle_timeout: Duration::from_secs(30),
-        acquire_timeout: ACQUIRE_TIMEOUT,
+        acquire_timeout,
         statement_timeout: SLOW,
     }
 }

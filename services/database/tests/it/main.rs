@@ -1,4 +1,5 @@
 //! The database on SQLite, on PostgreSQL (feature `real-backends`), and through gRPC.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests, helpers included
 
 mod cached;
 mod conformance;

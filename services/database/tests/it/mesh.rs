@@ -27,7 +27,7 @@ use crate::{
 pub(crate) struct Mesh {
     pub(crate) clients: Clients,
     pub(crate) memory: Arc<Memory>,
-    pub(crate) running: Running,
+    _running: Running,
     pub(crate) cache: Option<Running>,
     pub(crate) queue: Option<Running>,
     pub(crate) cache_address: SocketAddr,
@@ -50,7 +50,7 @@ impl Mesh {
         Self {
             clients: Clients::at(running.address),
             memory,
-            running,
+            _running: running,
             cache_address: cache.address,
             queue_address: queue.address,
             cache: Some(cache),
@@ -69,7 +69,7 @@ pub(crate) fn config(folder: &TempDir, cache: SocketAddr, queue: SocketAddr) -> 
         address: "127.0.0.1:0".to_owned(),
         admin: Admin::at("127.0.0.1:0"),
         data_dir: folder.path().to_owned(),
-        cache: Peer { timeout: Duration::from_millis(500), ..Peer::at([cache.to_string()]) },
+        cache: Peer { timeout: SLOW, ..Peer::at([cache.to_string()]) },
         queue: Peer::at([queue.to_string()]),
         ..Config::default()
     };

@@ -110,6 +110,7 @@ async fn c05_migrations_run_once(fixture: &Fixture) {
 }
 
 async fn c06_waiting_ends_with_the_deadline(fixture: &Fixture) {
+    let fixture = fixture.impatient().await;
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
         held.push(fixture.engine().reader().await.unwrap());

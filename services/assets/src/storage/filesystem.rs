@@ -257,14 +257,22 @@ async fn open(path: &Path, range: Option<Range<u64>>) -> io::Result<Option<Objec
     Ok(Some(Object { size, bytes: Box::pin(bytes) }))
 }
 
+/// Removes what unfinished writes left. What somebody else removes meanwhile, such as the last delete of a store that was
+/// just closed, is gone as it should be.
 fn remove_temporary(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if is_missing(&e) => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_temporary(&entry.path())?;
-        } else if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            fs::remove_file(entry.path())?;
-        }
+        let removed = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => remove_temporary(&entry.path()),
+            Ok(_) if entry.file_name().as_encoded_bytes().starts_with(b".") => fs::remove_file(entry.path()),
+            Ok(_) => Ok(()),
+            Err(e) => Err(e),
+        };
+        removed.or_else(|e| if is_missing(&e) { Ok(()) } else { Err(e) })?;
     }
     Ok(())
 }

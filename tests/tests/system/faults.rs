@@ -52,7 +52,7 @@ impl Real {
             *address = "127.0.0.1:0".into();
         }
         config.queue.extractor.command = vec![WEFT.to_owned(), "extract".to_owned()];
-        let mesh = up(config).await.unwrap();
+        let mesh = Box::pin(up(config)).await.unwrap();
         mesh.wait_ready(LIMIT).await;
         let client = Client::connect(&format!("http://{}", mesh.gateway), "ada").await.unwrap();
         Self { servers, mesh, client, _folder: folder }

@@ -1,4 +1,6 @@
 //! Every instrument of the service, and the counters behind GetStats.
+//!
+//! The Prometheus exporter adds what a name must end in: `_total` to counters, `_bytes` to what is measured in bytes.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -77,21 +79,21 @@ impl Counters {
             totals: Default::default(),
             store_errors: AtomicU64::new(0),
             lookups: meter
-                .u64_counter("weft_cache_lookups_total")
+                .u64_counter("weft_cache_lookups")
                 .with_description("Keys read, by pattern and result: hit, miss or wait")
                 .build(),
             stores: meter
-                .u64_counter("weft_cache_stores_total")
+                .u64_counter("weft_cache_stores")
                 .with_description(
                     "Values offered, by pattern and result: stored, or refused because the lease was over",
                 )
                 .build(),
             invalidations: meter
-                .u64_counter("weft_cache_invalidations_total")
+                .u64_counter("weft_cache_invalidations")
                 .with_description("Keys dropped by Delete and Invalidate, by pattern")
                 .build(),
             errors: meter
-                .u64_counter("weft_cache_store_errors_total")
+                .u64_counter("weft_cache_store_errors")
                 .with_description("Calls that got no answer from the store")
                 .build(),
             entries: meter
@@ -99,7 +101,7 @@ impl Counters {
                 .with_description("Values held in this process; 0 on Redis")
                 .build(),
             entry_bytes: meter
-                .u64_gauge("weft_cache_entry_bytes")
+                .u64_gauge("weft_cache_entry")
                 .with_description("Bytes of the values held in this process; 0 on Redis")
                 .with_unit("By")
                 .build(),

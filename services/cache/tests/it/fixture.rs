@@ -20,6 +20,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(3);
 /// A store, and what must live as long.
 pub(crate) struct Fixture<S, G> {
     store: Arc<S>,
+    #[cfg_attr(not(feature = "real-backends"), allow(dead_code, reason = "only outages look into it"))]
     pub(crate) guard: G,
 }
 

@@ -68,8 +68,8 @@ use crate::{
 /// How long workers may take to give their jobs back once the process has to stop.
 const RELEASE_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// How long a start may wait for the store's time.
-const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a start may wait for the store.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The queue service.
 pub struct Queue;
@@ -83,7 +83,7 @@ impl weft_runtime::Service for Queue {
         let clock = Clock::system();
         let metrics = Metrics::default();
         let jobs = open_jobs(&config).await?;
-        set_clock(&clock, jobs.as_ref()).await;
+        first_probe(&clock, jobs.as_ref(), &scope).await;
         let broker = start_broker(&config, jobs.clone(), clock.clone(), &loops)?;
         let ledger = Ledger::start(jobs.clone(), broker.clone(), clock, &loops.tasks, &loops.closing);
         if broker.needs_publishing() {
@@ -152,10 +152,12 @@ async fn open_jobs(config: &Config) -> anyhow::Result<Arc<dyn Jobs>> {
     Ok(Arc::new(jobs))
 }
 
-/// Sets the clock by the store's before the first job is timed. A store that is away sets it later.
-async fn set_clock(clock: &Clock, jobs: &dyn Jobs) {
-    if let Ok(Ok(Some(now))) = tokio::time::timeout(CLOCK_TIMEOUT, jobs.probe()).await {
-        clock.follow(now);
+/// Asks the store for its time before the first job is timed, and whether it is there. One that is away is asked again
+/// by the sweep.
+async fn first_probe(clock: &Clock, jobs: &dyn Jobs, scope: &Scope) {
+    if let Ok(Ok(now)) = tokio::time::timeout(PROBE_TIMEOUT, jobs.probe()).await {
+        now.into_iter().for_each(|now| clock.follow(now));
+        scope.ready.set(Ok(()));
     }
 }
 

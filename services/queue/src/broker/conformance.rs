@@ -283,6 +283,27 @@ mod rabbitmq {
     }
 
     #[tokio::test]
+    async fn queues_made_by_many_at_once_survive_a_restart_of_the_broker() {
+        let server = RabbitMq::start().await.unwrap();
+        let replicas = futures::future::join_all((0..6).map(|_| open_at(server.url()))).await;
+        let publish = async |replica: &Setup| {
+            for queue in Queue::ALL {
+                replica.publish(queue, 1).await;
+            }
+        };
+        futures::future::join_all(replicas.iter().map(publish)).await;
+        server.stop().await.unwrap();
+        server.restart().await.unwrap();
+        for replica in &replicas {
+            eventually(Duration::from_secs(60), || async { replica.broker.connected() }).await;
+        }
+        futures::future::join_all(replicas.iter().map(publish)).await;
+        for queue in Queue::ALL {
+            assert_eq!(replicas[0].broker.backlog(queue).await.unwrap(), Some(12));
+        }
+    }
+
+    #[tokio::test]
     async fn c08_a_cut_connection_is_made_again() {
         let server = RabbitMq::shared().await.unwrap();
         let proxy = FaultProxy::start(server.address()).await.unwrap();

@@ -6,16 +6,12 @@
 mod link;
 mod publish;
 mod receive;
+mod topology;
 
 use std::{str::FromStr, time::Duration};
 
 use async_trait::async_trait;
-use lapin::{
-    Channel,
-    options::QueueDeclareOptions,
-    types::{AMQPValue, FieldTable},
-    uri::AMQPUri,
-};
+use lapin::uri::AMQPUri;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{link::Link, publish::Publisher, receive::RabbitSubscription};
@@ -86,20 +82,11 @@ impl Broker for RabbitMqBroker {
 
     async fn backlog(&self, queue: Queue) -> Result<Option<u64>> {
         let count = async {
-            let channel = self.consumers.channel().await?;
-            let declared = declare(&channel, queue).await?;
-            Ok(u64::from(declared.message_count()))
+            let connection = self.consumers.connection().await?;
+            Ok(topology::waiting(&connection, queue).await?.unwrap_or(0))
         };
         bounded(self.timeout, count).await.map(Some)
     }
-}
-
-/// Makes sure that a queue exists.
-async fn declare(channel: &Channel, queue: Queue) -> Result<lapin::Queue> {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(queue.name().into(), options, arguments).await.map_err(Error::broker)
 }
 
 /// Nothing waits for RabbitMQ longer than this.

@@ -5,8 +5,6 @@
 //! and lightly stemmed; the commonest weigh little. It knows no meaning: it finds texts that share words, parts of
 //! words and turns of phrase.
 
-use std::collections::HashMap;
-
 use super::normalise;
 use crate::words;
 
@@ -23,26 +21,13 @@ const MAX_WORD_CHARS: usize = 40;
 /// Embeds one text.
 #[must_use]
 pub fn embed(text: &str) -> Vec<f32> {
-    let mut features: HashMap<u64, (f32, f32)> = HashMap::new();
-    let mut previous: Option<String> = None;
-    for word in words::of(text) {
-        if words::is_common(&word) {
-            count(&mut features, hash(b'w', &[&word]), COMMON_WORD);
-            continue;
-        }
-        let stem = words::stem(&word);
-        count(&mut features, hash(b'w', &[stem]), WORD);
-        if let Some(previous) = &previous {
-            count(&mut features, hash(b'p', &[previous, stem]), PAIR);
-        }
-        count_ngrams(&mut features, stem);
-        previous = Some(stem.to_owned());
-    }
-    // In one order, since sums of floats depend on it.
-    let mut features: Vec<(u64, (f32, f32))> = features.into_iter().collect();
+    let mut features = features(text);
+    // Equal ones side by side, and all in one order: sums of floats depend on it.
     features.sort_unstable_by_key(|(feature, _)| *feature);
     let mut vector = vec![0.0; DIMENSIONS];
-    for (feature, (times, weight)) in features {
+    for same in features.chunk_by(|(a, _), (b, _)| a == b) {
+        let (feature, weight) = same[0];
+        let times = same.len() as f32;
         let sign = if feature >> 63 == 0 { 1.0 } else { -1.0 };
         let place = usize::try_from(feature % DIMENSIONS as u64).unwrap_or(0);
         vector[place] += sign * weight * (1.0 + times.ln());
@@ -51,22 +36,36 @@ pub fn embed(text: &str) -> Vec<f32> {
     vector
 }
 
-fn count(features: &mut HashMap<u64, (f32, f32)>, feature: u64, weight: f32) {
-    features.entry(feature).and_modify(|(times, _)| *times += 1.0).or_insert((1.0, weight));
+/// Every feature with its weight, as often as it occurs.
+fn features(text: &str) -> Vec<(u64, f32)> {
+    let mut features = Vec::with_capacity(text.len() * 2);
+    let mut previous: Option<String> = None;
+    for word in words::of(text) {
+        if words::is_common(&word) {
+            features.push((hash(b'w', &[&word]), COMMON_WORD));
+            continue;
+        }
+        let stem = words::stem(&word);
+        features.push((hash(b'w', &[stem]), WORD));
+        if let Some(previous) = &previous {
+            features.push((hash(b'p', &[previous, stem]), PAIR));
+        }
+        add_ngrams(&mut features, stem);
+        previous = Some(stem.to_owned());
+    }
+    features
 }
 
 /// N-grams of three and four characters of the word between its bounds, so that forms of a word meet.
-fn count_ngrams(features: &mut HashMap<u64, (f32, f32)>, word: &str) {
-    let bounded: Vec<char> = std::iter::once('^').chain(word.chars()).chain(std::iter::once('$')).collect();
-    if bounded.len() > MAX_WORD_CHARS {
+fn add_ngrams(features: &mut Vec<(u64, f32)>, word: &str) {
+    let bounded = format!("^{word}$");
+    let ends: Vec<usize> = bounded.char_indices().map(|(at, _)| at).chain([bounded.len()]).collect();
+    if ends.len() > MAX_WORD_CHARS {
         return;
     }
-    let mut buffer = String::with_capacity(16);
     for length in [3, 4] {
-        for ngram in bounded.windows(length) {
-            buffer.clear();
-            buffer.extend(ngram);
-            count(features, hash(b'n', &[&buffer]), NGRAM);
+        for ends in ends.windows(length + 1) {
+            features.push((hash(b'n', &[&bounded[ends[0]..ends[length]]]), NGRAM));
         }
     }
 }

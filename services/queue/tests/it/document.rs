@@ -35,13 +35,14 @@ async fn a_markdown_document_becomes_ready_with_chunks_headings_and_embeddings()
     assert_eq!(chunks.last().unwrap().heading, "Pool > Idle");
     assert!(chunks.iter().enumerate().all(|(i, chunk)| chunk.ordinal as usize == i));
     assert!(chunks.iter().all(|chunk| chunk.embedding.len() == 384 * 4));
-    let stages: Vec<String> = events
+    let mut stages: Vec<String> = events
         .iter()
         .filter_map(|event| match &event.event {
             Some(Event::Progress(progress)) => Some(progress.stage.clone()),
             _ => None,
         })
         .collect();
+    stages.dedup(); // one of a stage or several, as it happens
     assert_eq!(stages, ["fetch", "extract", "embed", "store"]);
     assert!(
         matches!(&events.last().unwrap().event, Some(Event::Ended(job)) if job.state() == JobState::Succeeded)
@@ -79,7 +80,7 @@ async fn what_is_not_what_it_says_fails_with_the_reason_and_is_not_tried_again()
 #[tokio::test]
 async fn hostile_documents_fail_and_harm_no_other() {
     let world = World::with(|config| {
-        config.extractor.timeout = Duration::from_secs(6);
+        config.extractor.timeout = Duration::from_secs(10);
         config.extractor.memory_bytes = 128 << 20;
     })
     .await;

@@ -10,7 +10,7 @@ use lapin::{Channel, Connection, ConnectionProperties, Event, uri::AMQPUri};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::bounded;
+use super::{bounded, topology};
 use crate::{error::Error, job::backoff::Backoff, jobs::Result};
 
 /// Waits between attempts to connect.
@@ -49,12 +49,53 @@ impl Link {
         self.current.borrow().as_ref().is_some_and(|connection| connection.status().connected())
     }
 
-    /// A new channel, as soon as there is a connection. The caller bounds the wait.
-    pub(super) async fn channel(&self) -> Result<Channel> {
+    /// The connection, as soon as there is one. The caller bounds the wait.
+    pub(super) async fn connection(&self) -> Result<Arc<Connection>> {
+        wait(&mut self.current.clone()).await
+    }
+
+    /// A new channel on a connection where all queues exist. The caller bounds the wait.
+    pub(super) async fn channel(&self) -> Result<LinkChannel> {
         let mut current = self.current.clone();
-        let connection = current.wait_for(Option::is_some).await.map_err(|_| Error::Stopping)?.clone();
-        let connection = connection.ok_or(Error::Stopping)?;
-        connection.create_channel().await.map_err(Error::broker)
+        let connection = wait(&mut current).await?;
+        topology::ensure(&connection).await?;
+        let channel = connection.create_channel().await.map_err(Error::broker)?;
+        Ok(LinkChannel { channel, link: current })
+    }
+}
+
+async fn wait(current: &mut watch::Receiver<Option<Arc<Connection>>>) -> Result<Arc<Connection>> {
+    let connection = current.wait_for(Option::is_some).await.map_err(|_| Error::Stopping)?.clone();
+    connection.ok_or(Error::Stopping)
+}
+
+/// A channel that knows when its connection has gone: not every consumer of lapin's is told.
+pub(super) struct LinkChannel {
+    channel: Channel,
+    link: watch::Receiver<Option<Arc<Connection>>>,
+}
+
+impl LinkChannel {
+    /// Whether it is worth using.
+    pub(super) fn connected(&self) -> bool {
+        self.channel.status().connected() && !self.link.has_changed().unwrap_or(true)
+    }
+
+    /// Returns when its connection has gone.
+    pub(super) async fn lost(&mut self) {
+        while self.connected() {
+            if tokio::time::timeout(CHECK_INTERVAL, self.link.changed()).await.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl std::ops::Deref for LinkChannel {
+    type Target = Channel;
+
+    fn deref(&self) -> &Channel {
+        &self.channel
     }
 }
 

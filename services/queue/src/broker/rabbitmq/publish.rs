@@ -10,10 +10,12 @@ use lapin::{
 };
 use tokio::sync::Mutex;
 
-use super::{bounded, declare, link::Link};
+use super::{
+    bounded,
+    link::{Link, LinkChannel},
+};
 use crate::{
     error::Error,
-    job::Queue,
     jobs::{Pending, Result},
 };
 
@@ -24,7 +26,7 @@ const PERSISTENT: u8 = 2;
 /// Publishes on a channel of its own, which it opens again when it breaks.
 pub(super) struct Publisher {
     link: Link,
-    channel: Mutex<Option<Channel>>,
+    channel: Mutex<Option<LinkChannel>>,
     timeout: Duration,
 }
 
@@ -52,8 +54,12 @@ impl Publisher {
     }
 }
 
-async fn publish_all(link: &Link, slot: &mut Option<Channel>, jobs: &[Pending]) -> Result<Vec<Result<()>>> {
-    let channel = match slot.take().filter(|channel| channel.status().connected()) {
+async fn publish_all(
+    link: &Link,
+    slot: &mut Option<LinkChannel>,
+    jobs: &[Pending],
+) -> Result<Vec<Result<()>>> {
+    let channel = match slot.take().filter(LinkChannel::connected) {
         Some(channel) => channel,
         None => open(link).await?,
     };
@@ -66,12 +72,9 @@ async fn publish_all(link: &Link, slot: &mut Option<Channel>, jobs: &[Pending]) 
     Ok(results)
 }
 
-async fn open(link: &Link) -> Result<Channel> {
+async fn open(link: &Link) -> Result<LinkChannel> {
     let channel = link.channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(Error::broker)?;
-    for queue in Queue::ALL {
-        declare(&channel, queue).await?;
-    }
     Ok(channel)
 }
 

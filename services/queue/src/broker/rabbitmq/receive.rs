@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::{FutureExt as _, StreamExt as _};
 use lapin::{
-    Acker, Channel, Consumer,
+    Acker, Consumer,
     message::Delivery as Message,
     options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions},
     types::FieldTable,
@@ -13,8 +13,8 @@ use lapin::{
 use uuid::Uuid;
 
 use super::{
-    bounded, declare,
-    link::{Link, RECONNECT},
+    bounded,
+    link::{Link, LinkChannel, RECONNECT},
 };
 use crate::{
     broker::{Delivery, Receipt, Settle, Subscription},
@@ -30,7 +30,7 @@ pub(super) struct RabbitSubscription {
     prefetch: u16,
     timeout: Duration,
     /// The channel goes with its consumer: acknowledgements need it.
-    consumer: Option<(Channel, Consumer)>,
+    consumer: Option<(LinkChannel, Consumer)>,
     failures: u32,
 }
 
@@ -40,9 +40,8 @@ impl RabbitSubscription {
         RabbitSubscription { link, queue, prefetch, timeout, consumer: None, failures: 0 }
     }
 
-    async fn open(&self) -> Result<(Channel, Consumer)> {
+    async fn open(&self) -> Result<(LinkChannel, Consumer)> {
         let channel = self.link.channel().await?;
-        declare(&channel, self.queue).await?;
         channel.basic_qos(self.prefetch, BasicQosOptions::default()).await.map_err(Error::broker)?;
         let options = BasicConsumeOptions::default();
         let name = self.queue.name().into();
@@ -70,12 +69,16 @@ impl RabbitSubscription {
 impl Subscription for RabbitSubscription {
     async fn next(&mut self, max: usize) -> Vec<Delivery> {
         loop {
-            let Some((_, consumer)) = &mut self.consumer else {
+            let Some((channel, consumer)) = &mut self.consumer else {
                 self.reopen().await;
                 continue;
             };
             // After an error lapin's stream may go on or end; either way its channel is of no use any more.
-            let Some(Ok(first)) = consumer.next().await else {
+            let next = tokio::select! {
+                next = consumer.next() => next,
+                () = channel.lost() => None,
+            };
+            let Some(Ok(first)) = next else {
                 self.failures += 1;
                 self.consumer = None;
                 continue;

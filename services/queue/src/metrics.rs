@@ -1,4 +1,4 @@
-//! Every instrument of the queue service.
+//! Every instrument of the queue service. The Prometheus exporter adds `_total` and the unit to the names.
 
 use std::{
     sync::{
@@ -88,12 +88,12 @@ impl Default for Metrics {
             consumed: counter("messaging.client.consumed.messages", "Jobs claimed by workers"),
             process_duration: seconds("messaging.process.duration", "How long attempts take"),
             published: counter(
-                "weft_queue_deliveries_published_total",
+                "weft_queue_deliveries_published",
                 "Deliveries handed to the broker, by whether it confirmed them",
             ),
-            attempts: counter("weft_queue_attempts_total", "Attempts ended, by outcome"),
+            attempts: counter("weft_queue_attempts", "Attempts ended, by outcome"),
             lease_expirations: counter(
-                "weft_queue_lease_expirations_total",
+                "weft_queue_lease_expirations",
                 "Leases that ended without a sign of life",
             ),
             working: gauge("weft_queue_working_jobs", "Jobs that workers of this replica run now"),
@@ -104,7 +104,7 @@ impl Default for Metrics {
                 .build(),
             unpublished: gauge("weft_queue_unpublished_jobs", "Ready jobs that the broker has not confirmed"),
             watchers: gauge("weft_queue_watched_jobs", "Jobs that are watched through this replica"),
-            extractions: seconds("weft_queue_extraction_duration_seconds", "How long extractors take"),
+            extractions: seconds("weft_queue_extraction_duration", "How long extractors take"),
         }
     }
 }

@@ -29,4 +29,4 @@ pub use listeners::{BindError, Listeners};
 pub use program::{main, run_with, runtime, termination};
 pub use readiness::Readiness;
 pub use serve::serve_connection;
-pub use start::{Running, start};
+pub use start::{Running, install_tls_provider, start};

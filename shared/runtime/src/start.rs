@@ -26,6 +26,11 @@ const TELL_TIME: Duration = Duration::from_millis(20);
 /// Connections to the admin port at once: probes, scrapes and a few people.
 const ADMIN_CONNECTIONS: usize = 256;
 
+/// Makes ring the TLS provider of the process, for HTTPS clients (model providers, S3). Called again, it changes nothing.
+pub fn install_tls_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// A service that is serving.
 #[derive(Debug)]
 pub struct Running {
@@ -44,8 +49,6 @@ pub struct Running {
 /// # Errors
 /// When the service cannot be assembled.
 pub async fn start<S: Service>(config: S::Config, listeners: Listeners) -> anyhow::Result<Running> {
-    // HTTPS clients (model providers, S3) use the process's provider. Only the first of several services installs it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let scope = Scope::default();
     let lifecycle = config.lifecycle().clone();
     let admin = listeners.admin.local_addr()?;

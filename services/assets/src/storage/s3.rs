@@ -57,6 +57,7 @@ impl S3 {
             .with_pool_idle_timeout(Duration::from_secs(20));
         // One quick retry covers a pooled connection that the store has closed; more is the caller's decision.
         let retry = RetryConfig { max_retries: 1, retry_timeout: settings.timeout, backoff: quick_backoff() };
+        weft_runtime::install_tls_provider();
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&settings.bucket)
             .with_region(&settings.region)

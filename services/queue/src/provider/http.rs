@@ -31,8 +31,7 @@ impl Endpoint {
         if base_url.is_empty() {
             return None;
         }
-        // Somebody else may have installed it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        weft_runtime::install_tls_provider();
         let client = Client::builder().connect_timeout(connect_timeout).user_agent("weft-queue").build();
         match client {
             Ok(client) => {

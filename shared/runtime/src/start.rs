@@ -49,6 +49,7 @@ pub struct Running {
 /// # Errors
 /// When the service cannot be assembled.
 pub async fn start<S: Service>(config: S::Config, listeners: Listeners) -> anyhow::Result<Running> {
+    install_tls_provider();
     let scope = Scope::default();
     let lifecycle = config.lifecycle().clone();
     let admin = listeners.admin.local_addr()?;

@@ -3,10 +3,14 @@ use object_store::{ObjectStore, ObjectStoreExt as _, aws::AmazonS3Builder, path:
 use tokio::net::TcpStream;
 use weft_testkit::S3;
 
+/// A builder for the server; the client underneath wants a TLS provider, used or not.
+fn builder(server: &S3) -> AmazonS3Builder {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    AmazonS3Builder::new().with_endpoint(server.url()).with_allow_http(true)
+}
+
 fn client(server: &S3, bucket: &str) -> impl ObjectStore {
-    let builder = AmazonS3Builder::new()
-        .with_endpoint(server.url())
-        .with_allow_http(true)
+    let builder = builder(server)
         .with_bucket_name(bucket)
         .with_region(S3::REGION)
         .with_access_key_id(S3::ACCESS_KEY_ID)
@@ -32,8 +36,7 @@ async fn keeps_objects_through_a_kill_and_buckets_apart() {
 async fn refuses_a_wrong_secret() {
     let server = S3::start().await.unwrap();
     let bucket = server.bucket().await.unwrap();
-    let builder = AmazonS3Builder::new().with_endpoint(server.url()).with_allow_http(true);
-    let builder = builder.with_bucket_name(bucket).with_region(S3::REGION);
+    let builder = builder(&server).with_bucket_name(bucket).with_region(S3::REGION);
     let intruder =
         builder.with_access_key_id(S3::ACCESS_KEY_ID).with_secret_access_key("guess").build().unwrap();
     assert!(intruder.put(&Path::from("object"), "bytes".into()).await.is_err());

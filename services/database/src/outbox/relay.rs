@@ -105,7 +105,8 @@ impl Outbox {
     async fn defer(&self, claimed: &Claimed, error: &Error) {
         let text = weft_mesh::error::chain(error);
         if claimed.attempts == 1 {
-            tracing::warn!(error = text, effect = ?claimed.owed.effect, "an effect failed, it will be repeated");
+            // The effect itself holds what users wrote: its id has to do.
+            tracing::warn!(error = text, owed = ?claimed.owed.id, "an effect failed, it will be repeated");
         }
         let grown = BACKOFF.0.saturating_mul(1 << claimed.attempts.min(10).saturating_sub(1));
         // A service that is away is tried often: what it is owed should not wait long after its return.

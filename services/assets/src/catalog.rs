@@ -15,6 +15,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use futures::future::join_all;
 use tokio_util::task::TaskTracker;
 use weft_runtime::Scope;
 
@@ -157,6 +158,15 @@ impl Inner {
             self.metrics.store_error(self.storage.backend());
             Error::Storage(e)
         })
+    }
+
+    /// Waits for all of them, failed or not: a write still under way would land after whatever undoes it.
+    async fn all(
+        &self,
+        writes: impl Iterator<Item = impl Future<Output = Result<(), StorageError>>>,
+    ) -> Result<(), Error> {
+        let results = join_all(writes).await;
+        self.count(results.into_iter().collect())
     }
 
     async fn describe(&self, record: Record) -> Result<Asset, Error> {

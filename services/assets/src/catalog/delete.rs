@@ -1,7 +1,5 @@
 //! Deleting an asset, and purging the variants of some.
 
-use futures::future::try_join_all;
-
 use super::{Catalog, Inner, OwnerKey, Record, record::Pointer};
 use crate::{error::Error, storage::Key};
 
@@ -58,7 +56,7 @@ impl Inner {
         if pointer.is_some_and(|pointer| pointer.id == record.id) {
             keys.push(stable);
         }
-        self.count(try_join_all(keys.iter().map(|key| self.storage.delete(key))).await.map(drop))
+        self.all(keys.iter().map(|key| self.storage.delete(key))).await
     }
 
     async fn purge(&self, owner: &OwnerKey, folder: &Key, target: &Target) -> Result<u64, Error> {

@@ -174,7 +174,7 @@ impl Inner {
         let mut keys = vec![owner.public(&record.id), owner.named(&record.name).text(&record.id)];
         keys.extend(record.tags.iter().map(|tag| owner.tagged(tag).text(&record.id)));
         let writes = keys.iter().map(|key| self.storage.put(key, pointer.clone()));
-        self.count(futures::future::try_join_all(writes).await.map(drop))
+        self.all(writes).await
     }
 
     /// Makes an asset the newest of its name.

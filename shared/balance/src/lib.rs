@@ -14,6 +14,7 @@ mod backend;
 mod backends;
 mod health;
 mod least_connections;
+pub mod outlier;
 pub mod retry;
 pub mod verdict;
 

@@ -33,6 +33,7 @@ mod history;
 use std::time::Duration;
 
 pub use backoff::Backoff;
+pub(crate) use backoff::part;
 pub use budget::{Budget, Call, Retry};
 pub use deadline::{Deadline, Limits};
 pub use decide::{Attempt, decide};

@@ -28,7 +28,7 @@ impl Backoff {
 }
 
 /// The part of `whole` that `random` is of its own range: from nothing to just below all of it.
-pub(super) fn part(whole: Duration, random: u32) -> Duration {
+pub(crate) fn part(whole: Duration, random: u32) -> Duration {
     let nanos = (whole.as_nanos().min(u128::from(u64::MAX)) * u128::from(random)) >> 32;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use weft_balance::{Backend, Thresholds};
+use weft_balance::{Backend, Thresholds, retry};
 use weft_mesh::{
     discovery::{self, Target},
     pool::{Pool, Protocol, Settings},
@@ -120,5 +120,6 @@ fn settings(config: &config::Pool) -> Settings {
         interval: health.interval,
         timeout: health.timeout,
         thresholds: Thresholds { healthy: health.healthy_threshold, unhealthy: health.unhealthy_threshold },
+        retry: retry::Policy::default(),
     }
 }

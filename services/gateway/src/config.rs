@@ -1,11 +1,14 @@
 //! Listeners, pools and routes.
 
 mod check;
+mod route;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_runtime::config::{Admin, Lifecycle, Problems, Telemetry, duration};
+
+pub use route::{Priority, Route};
 
 /// The gateway's configuration. The default routes Weft's own services at their default ports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +28,33 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Which calls go to which pool. Default: Weft's services and the asset paths.
     pub routes: Vec<Route>,
+    /// Files with an encoded `google.protobuf.FileDescriptorSet`, such as `buf build -o` writes. Methods that they
+    /// declare with an `idempotency_level` may be sent again after they may have been executed; those of Weft's own
+    /// contracts are known without a file. Default: none.
+    pub descriptor_sets: Vec<String>,
+    /// What happens when there is more to do than can be done.
+    pub overload: Overload,
+    /// Where to write one JSON line for each call: `stdout`, or a file that is appended to and opened anew when it was
+    /// moved away. Default: none.
+    pub access_log: Option<String>,
+}
+
+/// Limits that shed load early. Those of connections, streams and calls stand under `lifecycle`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overload {
+    /// The share of `lifecycle.max_in_flight`, in percent, beyond which calls of priority `batch` are refused, so that
+    /// interactive ones still find room. Default 80.
+    pub batch_percent: u8,
+    /// The largest request body in bytes; 0 for any size. Counted as it passes, never buffered. Default 0: the services
+    /// have limits of their own.
+    pub max_request_bytes: u64,
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Self { batch_percent: 80, max_request_bytes: 0 }
+    }
 }
 
 /// An address clients connect to.
@@ -158,35 +188,6 @@ impl Default for Health {
     }
 }
 
-/// Which calls go to a pool. Among the routes that match, a named host counts before any host, then the longest
-/// service or path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Route {
-    /// gRPC calls to this service; `*` at the end stands for any rest.
-    pub grpc_service: Option<String>,
-    /// Requests for this host, without port.
-    pub host: Option<String>,
-    /// Requests whose path begins so.
-    pub path_prefix: Option<String>,
-    /// The pool's name.
-    pub pool: String,
-}
-
-impl Route {
-    /// gRPC calls to a service, or to all that a pattern matches.
-    #[must_use]
-    pub fn grpc(service: &str, pool: &str) -> Self {
-        Self { grpc_service: Some(service.to_owned()), pool: pool.to_owned(), ..Self::default() }
-    }
-
-    /// Requests whose path begins so.
-    #[must_use]
-    pub fn path(prefix: &str, pool: &str) -> Self {
-        Self { path_prefix: Some(prefix.to_owned()), pool: pool.to_owned(), ..Self::default() }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         let pool = |name: &str, protocol, address: &str, stats: Option<&str>| Pool {
@@ -229,6 +230,9 @@ impl Default for Config {
                 Route::path("/assets/", "assets-http"),
                 Route::path("/files/", "assets-http"),
             ],
+            descriptor_sets: Vec::new(),
+            overload: Overload::default(),
+            access_log: None,
         }
     }
 }

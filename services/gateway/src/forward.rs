@@ -1,46 +1,76 @@
-//! Forwarding a call: route, send, stream back. Bytes in, bytes out.
+//! Forwarding a call: route, admit, send, stream back. Bytes in, bytes out.
 
 mod answer;
 mod headers;
+mod metered;
+mod passage;
 mod response;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use hyper::body::Incoming;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout_at,
-};
 use tracing::{Instrument, Span, field::Empty};
-use weft_mesh::{Replay, context::TIMEOUT_HEADER, error::MeshError, pool::Upstream, timeout, trace};
-
+use weft_balance::retry::{Deadline, Limits};
+use weft_mesh::{
+    Replay,
+    context::TIMEOUT_HEADER,
+    error::MeshError,
+    methods::{Method, Methods},
+    terms::{Activity, Terms},
+    timeout, trace,
+    upstream::Upstream,
+};
 use weft_runtime::Readiness;
 
+pub(crate) use metered::Metered;
 pub use response::Body;
-use response::{Ended, Forwarded};
 
 use crate::{
-    config::{self, Protocol},
+    access_log::AccessLog,
+    config::{self, Overload, Protocol},
+    gate::{self, Gate},
     metrics::Metrics,
-    route::{Routes, View},
+    route::{Routes, Rule, View},
 };
+use metered::Received;
+use passage::{Passage, Whence};
+use response::Forwarded;
 
 /// A pool as one forwarding thread has it.
 pub(crate) struct Target {
-    upstream: Upstream<Incoming>,
+    upstream: Upstream<Metered>,
     protocol: Protocol,
     timeout: Duration,
 }
 
 impl Target {
-    pub(crate) const fn new(upstream: Upstream<Incoming>, config: &config::Pool) -> Self {
+    pub(crate) const fn new(upstream: Upstream<Metered>, config: &config::Pool) -> Self {
         Self { upstream, protocol: config.protocol, timeout: config.timeout }
     }
+}
+
+/// Where the calls of a route go, and what holds for them.
+pub(crate) struct Lane {
+    pub(crate) rule: Rule,
+    pub(crate) target: Arc<Target>,
+    /// Counts the route's calls on all threads.
+    pub(crate) gate: Gate,
+}
+
+/// What all forwarding threads share.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) metrics: Metrics,
+    pub(crate) gate: Gate,
+    pub(crate) max_in_flight: usize,
+    pub(crate) overload: Overload,
+    pub(crate) methods: Arc<Methods>,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) ready: Readiness,
 }
 
 /// Forwards the calls of one thread. Clones are the same.
@@ -51,21 +81,14 @@ pub(crate) struct Forwarder {
 
 struct Inner {
     routes: Arc<Routes>,
-    targets: HashMap<String, Arc<Target>>,
-    metrics: Metrics,
-    permits: Arc<Semaphore>,
-    ready: Readiness,
+    lanes: Vec<Arc<Lane>>,
+    common: Common,
 }
 
 impl Forwarder {
-    pub(crate) fn new(
-        routes: Arc<Routes>,
-        targets: HashMap<String, Arc<Target>>,
-        metrics: Metrics,
-        permits: Arc<Semaphore>,
-        ready: Readiness,
-    ) -> Self {
-        Self { inner: Arc::new(Inner { routes, targets, metrics, permits, ready }) }
+    /// `lanes` are those of the routes' rules, in their order.
+    pub(crate) fn new(routes: Arc<Routes>, lanes: Vec<Arc<Lane>>, common: Common) -> Self {
+        Self { inner: Arc::new(Inner { routes, lanes, common }) }
     }
 
     /// Counts a client's connection until the guard is dropped.
@@ -76,70 +99,99 @@ impl Forwarder {
                 self.0.totals.connections.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.inner.metrics.totals.connections.fetch_add(1, Ordering::Relaxed);
-        Counted(self.inner.metrics.clone())
+        let metrics = &self.inner.common.metrics;
+        metrics.totals.connections.fetch_add(1, Ordering::Relaxed);
+        Counted(metrics.clone())
     }
 
     /// Forwards one request and answers with the backend's response, or with the gateway's own refusal.
-    pub(crate) async fn forward(self, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn forward(self, request: Request<Incoming>, peer: std::net::IpAddr) -> Response<Body> {
         let grpc = is_grpc(request.headers());
-        let Ok(permit) = Arc::clone(&self.inner.permits).try_acquire_owned() else {
+        let view = View { grpc, host: host(&request), path: request.uri().path() };
+        let inner = Arc::clone(&self.inner);
+        let (lanes, common) = (&inner.lanes, &inner.common);
+        let lane = inner.routes.find(view).and_then(|rule| lanes.get(rule));
+        let Some(lane) = lane else { return answer::no_route(&request, grpc, &common.ready) };
+        let Some(inside) = self.admit(lane) else {
+            common.metrics.totals.shed.fetch_add(1, Ordering::Relaxed);
             return answer::refuse(MeshError::Overloaded, grpc);
         };
-        let host = host(&request);
-        let view = View { grpc, host, path: request.uri().path() };
-        let Some(target) = self.inner.routes.find(view).and_then(|pool| self.inner.targets.get(pool)) else {
-            return answer::no_route(&request, grpc, &self.inner.ready);
-        };
-        let span = if weft_runtime::telemetry::traces_are_exported() { span(&request) } else { Span::none() };
-        let target = Arc::clone(target);
-        self.send(target, request, grpc, permit, span.clone()).instrument(span).await
+        let span =
+            if weft_runtime::telemetry::traces_are_exported() { span(&request, grpc) } else { Span::none() };
+        let received = Received::default();
+        let whence = common.access_log.as_ref().map(|log| Whence::of(log, &request, peer, &span));
+        let passage = Passage::begin(
+            common.metrics.clone(),
+            lane,
+            grpc,
+            inside,
+            span.clone(),
+            whence,
+            received.clone(),
+        );
+        self.send(Arc::clone(lane), request, passage, received).instrument(span).await
+    }
+
+    /// A place among the calls in flight, of all and of the route.
+    fn admit(&self, lane: &Lane) -> Option<passage::Admitted> {
+        let common = &self.inner.common;
+        let limit = gate::limit(common.max_in_flight, &common.overload, lane.rule.priority);
+        let all = common.gate.enter(limit)?;
+        let route = lane.gate.enter(lane.rule.max_in_flight.unwrap_or(usize::MAX))?;
+        Some((all, route))
     }
 
     async fn send(
         self,
-        target: Arc<Target>,
+        lane: Arc<Lane>,
         mut request: Request<Incoming>,
-        grpc: bool,
-        permit: OwnedSemaphorePermit,
-        span: Span,
+        mut passage: Passage,
+        received: Received,
     ) -> Response<Body> {
-        let began = Instant::now();
-        let deadline = match deadline(request.headers(), target.timeout, began) {
-            Ok(deadline) => deadline,
-            Err(error) => return answer::refuse(error, grpc),
+        let (target, grpc) = (&lane.target, passage.grpc());
+        let terms = match self.terms(&lane, &request, grpc) {
+            Ok(terms) => terms,
+            Err(error) => return passage.refuse(error),
         };
         if target.protocol == Protocol::Http {
             headers::strip_hop_by_hop(request.headers_mut());
         }
-        if request.headers().contains_key(TIMEOUT_HEADER) {
-            let left = timeout::encode(deadline.saturating_duration_since(Instant::now()));
-            if let Ok(left) = HeaderValue::try_from(left) {
-                request.headers_mut().insert(TIMEOUT_HEADER, left);
-            }
-        }
         trace::inject(request.headers_mut());
-        let ended =
-            Ended::begin(&self.inner.metrics, target.upstream.pool().name(), grpc, began, permit, span);
-        let request = request.map(Replay::new);
-        let keeper = request.body().keeper();
-        let call = target.upstream.call(request);
-        let outcome = match timeout_at(deadline.into(), call).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(MeshError::DeadlineExceeded { pool: target.upstream.pool().name().to_owned() }),
+        let limit = match self.inner.common.overload.max_request_bytes {
+            0 => u64::MAX,
+            limit => limit,
         };
-        match outcome {
+        let activity = terms.idle.clone();
+        let request = request.map(|body| Replay::new(Metered::new(body, received.clone(), limit, activity)));
+        match target.upstream.call(request, &terms, &mut passage.course).await {
             Ok(mut response) => {
-                keeper.commit();
                 headers::strip_hop_by_hop(response.headers_mut());
-                Forwarded::respond(response, ended, grpc, deadline)
+                Forwarded::respond(response, passage, terms)
             }
+            Err(_) if received.bytes() > limit => passage.refuse(MeshError::TooLarge { limit }),
             Err(error) => {
                 tracing::debug!(error = %weft_mesh::error::chain(&error), "call failed");
-                ended.refused(&error);
-                answer::refuse(error, grpc)
+                passage.refuse(error)
             }
         }
+    }
+
+    /// What holds for a call: by its headers, its route, and what contracts say of its method.
+    fn terms(&self, lane: &Lane, request: &Request<Incoming>, grpc: bool) -> Result<Terms, MeshError> {
+        let rule = &lane.rule;
+        let method =
+            if grpc { self.inner.common.methods.get(request.uri().path()) } else { http_method(request) };
+        let idempotent = method.idempotent || rule.idempotent;
+        let limits =
+            Limits { default: Some(rule.timeout.unwrap_or(lane.target.timeout)), max: rule.max_timeout };
+        Ok(Terms {
+            deadline: Deadline::new(asked(request.headers())?, limits, Instant::now()),
+            idempotent,
+            peek: grpc && idempotent && !method.streaming,
+            grpc,
+            key: None,
+            idle: rule.idle_timeout.map(Activity::new),
+        })
     }
 }
 
@@ -152,25 +204,45 @@ fn host<B>(request: &Request<B>) -> &str {
     authority.or_else(|| request.headers().get(header::HOST)?.to_str().ok()).unwrap_or_default()
 }
 
-/// Until when a call may take: what its client says, else the pool's limit.
-fn deadline(headers: &HeaderMap, limit: Duration, now: Instant) -> Result<Instant, MeshError> {
-    let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(now + limit) };
-    let asked = value.to_str().ok().and_then(timeout::parse);
-    let asked = asked.ok_or(MeshError::Metadata { field: "grpc-timeout", problem: "is not a timeout" })?;
-    Ok(now.checked_add(asked).unwrap_or(now + limit))
+/// GET, HEAD and the other safe methods may be repeated (RFC 9110 §9.2.2); what carries a body is left to the route.
+fn http_method(request: &Request<Incoming>) -> Method {
+    Method { idempotent: request.method().is_safe(), streaming: false }
 }
 
-fn span(request: &Request<Incoming>) -> Span {
-    let method = request.uri().path().trim_start_matches('/');
-    let span = tracing::info_span!(
-        "forward",
-        otel.name = method,
-        otel.kind = "server",
-        rpc.system.name = "grpc",
-        rpc.method = method,
-        server.address = Empty,
-        rpc.response.status_code = Empty
-    );
+/// The time a client gives its call.
+fn asked(headers: &HeaderMap) -> Result<Option<Duration>, MeshError> {
+    let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(None) };
+    let asked = value.to_str().ok().and_then(timeout::parse);
+    asked.map(Some).ok_or(MeshError::Metadata { field: "grpc-timeout", problem: "is not a timeout" })
+}
+
+fn span(request: &Request<Incoming>, grpc: bool) -> Span {
+    let path = request.uri().path();
+    let span = if grpc {
+        let method = path.trim_start_matches('/');
+        tracing::info_span!(
+            "forward",
+            otel.name = method,
+            otel.kind = "server",
+            rpc.system.name = "grpc",
+            rpc.method = method,
+            server.address = Empty,
+            rpc.response.status_code = Empty,
+            weft.attempts = Empty,
+        )
+    } else {
+        let method = request.method().as_str();
+        tracing::info_span!(
+            "forward",
+            otel.name = method,
+            otel.kind = "server",
+            http.request.method = method,
+            url.path = path,
+            server.address = Empty,
+            http.response.status_code = Empty,
+            weft.attempts = Empty,
+        )
+    };
     trace::adopt(&span, request.headers());
     span
 }

@@ -14,10 +14,12 @@
 
 #![forbid(unsafe_code)]
 
+mod access_log;
 pub mod admin;
 mod config;
 mod error;
 pub mod forward;
+mod gate;
 mod metrics;
 pub mod route;
 mod rpc;
@@ -26,10 +28,14 @@ mod worker;
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use weft_mesh::methods::Methods;
 use weft_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
 use weft_runtime::{Assembly, Scope, Service};
 
-pub use config::{Backend, Config, Health, HealthKind, Listener, Pool, Protocol, Route};
+use access_log::AccessLog;
+pub use config::{Backend, Config, Health, HealthKind, Listener, Overload, Pool, Priority, Protocol, Route};
+use forward::Common;
 use metrics::Metrics;
 use route::Routes;
 use worker::Workers;
@@ -46,11 +52,32 @@ impl Service for Gateway {
         let pools = admin::Pools::start(&config.pools, &scope);
         let routes = Arc::new(Routes::new(&config.routes));
         let metrics = Metrics::new(&pools);
-        let workers = Workers::start(&config, &pools, &routes, &metrics, &scope)?;
+        let common = common(&config, &metrics, &scope)?;
+        let workers = Workers::start(&config, &pools, &routes, &common, &scope)?;
         let rpc = rpc::Rpc::new(pools, metrics);
         scope.ready.set(Ok(()));
         Ok(Assembly::default()
             .with_acceptor(Arc::new(workers))
             .with_admin_grpc(GatewayServiceServer::new(rpc)))
     }
+}
+
+/// What all forwarding threads share.
+fn common(config: &Config, metrics: &Metrics, scope: &Scope) -> anyhow::Result<Common> {
+    let mut methods = Methods::weft().clone();
+    for file in &config.descriptor_sets {
+        let bytes = std::fs::read(file).with_context(|| format!("descriptor_sets: {file} cannot be read"))?;
+        let set = Methods::from_descriptor_set(&bytes);
+        methods.extend(set.with_context(|| format!("descriptor_sets: {file} is no descriptor set"))?);
+    }
+    let access_log = config.access_log.as_deref().map(AccessLog::open).transpose().context("access_log")?;
+    Ok(Common {
+        metrics: metrics.clone(),
+        gate: metrics.totals.in_flight.clone(),
+        max_in_flight: config.lifecycle.max_in_flight,
+        overload: config.overload.clone(),
+        methods: Arc::new(methods),
+        access_log,
+        ready: scope.ready.clone(),
+    })
 }

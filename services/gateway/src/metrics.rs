@@ -14,7 +14,7 @@ use opentelemetry::{
 };
 use weft_balance::{Backend, Health};
 
-use crate::admin::Pools;
+use crate::{admin::Pools, gate::Gate};
 
 /// What the gateway counts of itself.
 #[derive(Debug)]
@@ -25,8 +25,10 @@ pub(crate) struct Totals {
     pub(crate) connections: AtomicI64,
     /// Calls forwarded.
     pub(crate) calls: AtomicU64,
+    /// Calls refused because too many were in flight.
+    pub(crate) shed: AtomicU64,
     /// Calls in flight.
-    pub(crate) in_flight: AtomicU64,
+    pub(crate) in_flight: Gate,
 }
 
 /// The gateway's instruments. Clones are the same.
@@ -43,7 +45,8 @@ impl Metrics {
             started: Instant::now(),
             connections: AtomicI64::new(0),
             calls: AtomicU64::new(0),
-            in_flight: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            in_flight: Gate::default(),
         });
         let meter = global::meter("weft-gateway");
         observe(pools, "weft_gateway_backend_in_flight", "Calls in flight to a backend", Backend::in_flight);

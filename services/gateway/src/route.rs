@@ -1,6 +1,8 @@
 //! Which pool a call goes to: plain code over small views of a request.
 
-use crate::config::Route;
+use std::time::Duration;
+
+use crate::config::{Priority, Route};
 
 /// Which port of the table a request enters by.
 #[derive(Clone, Copy, Debug)]
@@ -13,13 +15,50 @@ pub struct View<'a> {
     pub path: &'a str,
 }
 
+/// What holds for the calls of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The pool they go to.
+    pub pool: String,
+    /// The route's name in metrics: what it matches.
+    pub label: String,
+    /// How long a call may take when its client sets no deadline; `None`: the pool's limit.
+    pub timeout: Option<Duration>,
+    /// The longest deadline a client may set.
+    pub max_timeout: Option<Duration>,
+    /// How long neither side may send anything; `None` for any time.
+    pub idle_timeout: Option<Duration>,
+    /// Whether its methods may be sent again after they may have been executed, whatever contracts say.
+    pub idempotent: bool,
+    /// Who goes first when there is not room for all.
+    pub priority: Priority,
+    /// Calls at once; `None` for no limit of its own.
+    pub max_in_flight: Option<usize>,
+}
+
+impl From<&Route> for Rule {
+    fn from(route: &Route) -> Self {
+        Self {
+            pool: route.pool.clone(),
+            label: route.label(),
+            timeout: route.timeout,
+            max_timeout: route.max_timeout,
+            idle_timeout: Some(route.idle_timeout).filter(|timeout| !timeout.is_zero()),
+            idempotent: route.idempotent,
+            priority: route.priority,
+            max_in_flight: Some(route.max_in_flight).filter(|limit| *limit > 0),
+        }
+    }
+}
+
 /// All routes, ready to be asked. Routes are few: they are scanned, best first.
 #[derive(Debug, Default)]
 pub struct Routes {
-    /// Patterns by falling length, exact before `*`.
-    services: Vec<(Pattern, String)>,
+    rules: Vec<Rule>,
+    /// Patterns by falling length, exact before `*`, and the rule of each.
+    services: Vec<(Pattern, usize)>,
     /// Those with a host first, then by falling length of the prefix.
-    paths: Vec<(Option<String>, String, String)>,
+    paths: Vec<(Option<String>, String, usize)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -49,19 +88,20 @@ impl Routes {
     #[must_use]
     pub fn new(routes: &[Route]) -> Self {
         let mut table = Self::default();
-        for route in routes {
+        for (rule, route) in routes.iter().enumerate() {
+            table.rules.push(Rule::from(route));
             match &route.grpc_service {
                 Some(service) => {
                     let pattern = service.strip_suffix('*').map_or_else(
                         || Pattern::Exact(service.clone()),
                         |prefix| Pattern::Prefix(prefix.to_owned()),
                     );
-                    table.services.push((pattern, route.pool.clone()));
+                    table.services.push((pattern, rule));
                 }
                 None => {
                     let host = route.host.as_ref().map(|host| host.to_ascii_lowercase());
                     let prefix = route.path_prefix.clone().unwrap_or_else(|| "/".to_owned());
-                    table.paths.push((host, prefix, route.pool.clone()));
+                    table.paths.push((host, prefix, rule));
                 }
             }
         }
@@ -70,20 +110,27 @@ impl Routes {
         table
     }
 
-    /// The pool for a request: by its service when it is gRPC, else, or when no service matches, by host and path.
+    /// The rules, by their index.
     #[must_use]
-    pub fn find(&self, view: View<'_>) -> Option<&str> {
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The index of the rule for a request: by its service when it is gRPC, else, or when no service matches, by host
+    /// and path.
+    #[must_use]
+    pub fn find(&self, view: View<'_>) -> Option<usize> {
         if view.grpc
             && let Some(service) = view.path.strip_prefix('/').and_then(|path| path.split_once('/'))
-            && let Some((_, pool)) = self.services.iter().find(|(pattern, _)| pattern.matches(service.0))
+            && let Some((_, rule)) = self.services.iter().find(|(pattern, _)| pattern.matches(service.0))
         {
-            return Some(pool);
+            return Some(*rule);
         }
         let name = host_name(view.host);
         let matches = |host: &Option<String>, prefix: &str| {
             host.as_ref().is_none_or(|host| host.eq_ignore_ascii_case(name)) && view.path.starts_with(prefix)
         };
-        self.paths.iter().find(|(host, prefix, _)| matches(host, prefix)).map(|(_, _, pool)| pool.as_str())
+        self.paths.iter().find(|(host, prefix, _)| matches(host, prefix)).map(|(_, _, rule)| *rule)
     }
 }
 
@@ -98,6 +145,10 @@ fn host_name(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pool<'a>(routes: &'a Routes, view: View<'_>) -> Option<&'a str> {
+        routes.find(view).map(|rule| routes.rules()[rule].pool.as_str())
+    }
 
     fn grpc(path: &str) -> View<'_> {
         View { grpc: true, host: "x:1", path }
@@ -115,12 +166,13 @@ mod tests {
             Route::grpc("a.b.Chat", "chat"),
             Route::grpc("a.*", "a"),
         ]);
-        assert_eq!(routes.find(grpc("/a.b.Chat/Get")), Some("chat"));
-        assert_eq!(routes.find(grpc("/a.b.ChatRoom/Get")), Some("ab"));
-        assert_eq!(routes.find(grpc("/a.c.X/Get")), Some("a"));
-        assert_eq!(routes.find(grpc("/z.X/Get")), Some("any"));
-        assert_eq!(Routes::new(&[Route::grpc("a.*", "a")]).find(grpc("/b.X/Get")), None);
-        assert_eq!(Routes::new(&[Route::grpc("a.*", "a")]).find(grpc("garbage")), None);
+        assert_eq!(pool(&routes, grpc("/a.b.Chat/Get")), Some("chat"));
+        assert_eq!(pool(&routes, grpc("/a.b.ChatRoom/Get")), Some("ab"));
+        assert_eq!(pool(&routes, grpc("/a.c.X/Get")), Some("a"));
+        assert_eq!(pool(&routes, grpc("/z.X/Get")), Some("any"));
+        let routes = Routes::new(&[Route::grpc("a.*", "a")]);
+        assert_eq!(pool(&routes, grpc("/b.X/Get")), None);
+        assert_eq!(pool(&routes, grpc("garbage")), None);
     }
 
     #[test]
@@ -137,16 +189,16 @@ mod tests {
             host("Chat.example.com", None, "chat"),
             host("chat.example.com", Some("/api/"), "api"),
         ]);
-        assert_eq!(routes.find(http("chat.example.com:7080", "/assets/x")), Some("chat"));
-        assert_eq!(routes.find(http("CHAT.example.com", "/api/x")), Some("api"));
-        assert_eq!(routes.find(http("other", "/assets/x")), Some("assets"));
-        assert_eq!(routes.find(http("[::1]:80", "/x")), Some("any"));
+        assert_eq!(pool(&routes, http("chat.example.com:7080", "/assets/x")), Some("chat"));
+        assert_eq!(pool(&routes, http("CHAT.example.com", "/api/x")), Some("api"));
+        assert_eq!(pool(&routes, http("other", "/assets/x")), Some("assets"));
+        assert_eq!(pool(&routes, http("[::1]:80", "/x")), Some("any"));
     }
 
     #[test]
     fn grpc_without_a_service_route_falls_back_to_paths() {
         let routes = Routes::new(&[Route::grpc("a.*", "a"), Route::path("/b.", "b")]);
-        assert_eq!(routes.find(grpc("/b.X/Get")), Some("b"));
-        assert_eq!(routes.find(http("x", "/a.X/Get")), None, "a service route is for gRPC only");
+        assert_eq!(pool(&routes, grpc("/b.X/Get")), Some("b"));
+        assert_eq!(pool(&routes, http("x", "/a.X/Get")), None, "a service route is for gRPC only");
     }
 }

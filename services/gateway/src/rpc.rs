@@ -93,7 +93,7 @@ impl pb::gateway_service_server::GatewayService for Rpc {
             uptime: Some(encode_duration(totals.started.elapsed())),
             client_connections: totals.connections.load(Ordering::Relaxed).try_into().unwrap_or_default(),
             calls: totals.calls.load(Ordering::Relaxed),
-            in_flight: totals.in_flight.load(Ordering::Relaxed),
+            in_flight: totals.in_flight.count() as u64,
         }))
     }
 }

@@ -13,16 +13,16 @@ use std::{
     thread,
 };
 
-use tokio::sync::{Semaphore, mpsc};
-use weft_mesh::pool::Upstream;
+use tokio::sync::mpsc;
+use weft_mesh::upstream::Upstream;
 use weft_runtime::{Accept, Connection, Scope, serve_connection};
 
 use crate::{
     admin::Pools,
     config::Config,
-    forward::{Forwarder, Target},
-    metrics::Metrics,
-    route::Routes,
+    forward::{Common, Forwarder, Lane, Target},
+    gate::Gate,
+    route::{Routes, Rule},
 };
 
 /// Connections on their way to a thread; it takes them at once unless it is overwhelmed.
@@ -43,14 +43,14 @@ impl Workers {
         config: &Config,
         pools: &Pools,
         routes: &Arc<Routes>,
-        metrics: &Metrics,
+        common: &Common,
         scope: &Scope,
     ) -> io::Result<Self> {
         let count = match config.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let permits = Arc::new(Semaphore::new(config.lifecycle.max_in_flight.min(Semaphore::MAX_PERMITS)));
+        let gates: Vec<Gate> = routes.rules().iter().map(|_| Gate::default()).collect();
         let mut workers = Vec::with_capacity(count);
         for index in 0..count {
             let targets = pools.iter().map(|entry| {
@@ -58,13 +58,13 @@ impl Workers {
                 (entry.config.name.clone(), Arc::new(Target::new(upstream, &entry.config)))
             });
             let targets: HashMap<_, _> = targets.collect();
-            let forwarder = Forwarder::new(
-                Arc::clone(routes),
-                targets,
-                metrics.clone(),
-                Arc::clone(&permits),
-                scope.ready.clone(),
-            );
+            let lane = |(rule, gate): (&Rule, &Gate)| {
+                let target = Arc::clone(targets.get(&rule.pool)?);
+                Some(Arc::new(Lane { rule: rule.clone(), target, gate: gate.clone() }))
+            };
+            // Validation has seen to it that every route's pool is there.
+            let lanes: Vec<_> = routes.rules().iter().zip(&gates).filter_map(lane).collect();
+            let forwarder = Forwarder::new(Arc::clone(routes), lanes, common.clone());
             workers.push(Worker::start(index, forwarder, scope, config.lifecycle.max_concurrent_streams)?);
         }
         Ok(Self { workers })
@@ -123,7 +123,7 @@ async fn serve(
             match moved {
                 Ok(stream) => {
                     let counted = forwarder.count_connection();
-                    let handler = move |request| forwarder.clone().forward(request);
+                    let handler = move |request| forwarder.clone().forward(request, peer.ip());
                     serve_connection(Connection { stream, peer, permit }, handler, &scope, streams).await;
                     drop(counted);
                 }

@@ -1,4 +1,4 @@
-//! A response body that keeps its call in flight until its last byte, and notes how the call ended.
+//! A response body that keeps its call in flight until its last byte, and has the verdict on how it ended.
 
 use std::{
     error::Error,
@@ -7,9 +7,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
-use weft_balance::{InFlight, Outcome};
+use weft_balance::{
+    retry,
+    verdict::{Ending, Hints, How, Place, Verdict},
+};
+
+use crate::{lease::Lease, link::how, load_report};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// Any transport error.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -33,44 +41,97 @@ where
     }
 }
 
-/// A body with the guard of its call. Dropping it unfinished resets the stream to the backend.
+/// A body with the place of its call. Dropping it unfinished resets the stream to the backend.
 #[derive(Debug)]
 pub struct Tracked<B> {
     inner: B,
-    call: Option<InFlight>,
+    open: Option<Open>,
+    verdict: Option<Verdict>,
+    address: String,
+}
+
+/// What is kept until the end.
+#[derive(Debug)]
+struct Open {
+    lease: Lease,
+    http_status: u16,
+    grpc: bool,
+    /// The call is counted in the retry budget for as long as it is in flight.
+    _counted: retry::Call,
 }
 
 impl<B> Tracked<B> {
-    /// The backend's address, while the call is in flight.
+    /// The backend's address.
     #[must_use]
-    pub fn backend(&self) -> Option<&str> {
-        self.call.as_ref().map(|call| call.backend().address())
+    pub fn backend(&self) -> &str {
+        &self.address
+    }
+
+    /// How the call ended, once it has.
+    #[must_use]
+    pub const fn verdict(&self) -> Option<Verdict> {
+        self.verdict
+    }
+
+    /// Ends the call from this side; its stream is reset when the body is dropped.
+    pub fn cut(&mut self, how: How<'_>) {
+        self.settle(how);
+        self.open = None;
+    }
+
+    /// The first verdict stands; the call stays in flight until its last byte.
+    fn settle(&mut self, how: How<'_>) {
+        if let (None, Some(open)) = (self.verdict, &mut self.open) {
+            let ending = Ending { response_begun: true, ..Ending::from(how) };
+            self.verdict = Some(open.lease.settle(&ending));
+        }
+    }
+
+    /// Settles with what the headers or trailers say.
+    fn settle_by(&mut self, headers: Option<&HeaderMap>, place: Place) {
+        let Some(open) = &self.open else { return };
+        let http_status = open.http_status;
+        let hints = headers.map(hints).unwrap_or_default();
+        if !open.grpc {
+            return self.settle(How::Http { status: http_status, hints });
+        }
+        let status = headers.and_then(|headers| headers.get(GRPC_STATUS));
+        let status = status.map(|status| (status.as_bytes(), place));
+        self.settle(How::Grpc { http_status, status, hints });
+    }
+}
+
+fn hints(headers: &HeaderMap) -> Hints<'_> {
+    Hints {
+        grpc_retry_pushback_ms: headers.get(PUSHBACK).map(|value| value.as_bytes()),
+        retry_after: headers.get(http::header::RETRY_AFTER).map(|value| value.as_bytes()),
     }
 }
 
 impl<B: Body> Tracked<B> {
-    /// Tracks a body. The headers decide already when they carry a `grpc-status`.
-    pub(crate) fn new(inner: B, call: InFlight, status: StatusCode, headers: &HeaderMap) -> Self {
-        if let Some(outcome) = outcome(status, headers) {
-            call.record(outcome);
+    /// Tracks a body.
+    pub(crate) fn new(
+        inner: B,
+        lease: Lease,
+        counted: retry::Call,
+        grpc: bool,
+        parts: &http::response::Parts,
+    ) -> Self {
+        let address = lease.backend().address().to_owned();
+        let http_status = parts.status.as_u16();
+        let open = Some(Open { lease, http_status, grpc, _counted: counted });
+        let mut body = Self { inner, open, verdict: None, address };
+        if body.inner.is_end_stream() {
+            body.settle_by(Some(&parts.headers), Place::TrailersOnly);
+            body.open = None;
+        } else if parts.headers.contains_key(GRPC_STATUS) || (!grpc && http_status >= 400) {
+            body.settle_by(Some(&parts.headers), Place::Headers);
         }
-        let call = (!inner.is_end_stream()).then_some(call);
-        Self { inner, call }
+        body
     }
 }
 
-/// What headers or trailers say of the backend; `None` when they do not say.
-fn outcome(status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
-    if status.is_server_error() {
-        return Some(Outcome::Failure);
-    }
-    let code = headers.get("grpc-status")?.as_bytes();
-    // UNKNOWN, INTERNAL, UNAVAILABLE and DATA_LOSS are the backend's; the others the caller's or nobody's.
-    let failed = matches!(code, b"2" | b"13" | b"14" | b"15");
-    Some(if failed { Outcome::Failure } else { Outcome::Success })
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
+impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Body for Tracked<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -78,24 +139,25 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        match &polled {
+        let mut polled = Pin::new(&mut self.inner).poll_frame(cx);
+        match &mut polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(trailers), Some(call)) = (frame.trailers_ref(), &self.call)
-                    && let Some(outcome) = outcome(StatusCode::OK, trailers)
-                {
-                    call.record(outcome);
+                if let Some(trailers) = frame.trailers_mut() {
+                    if let (Some(in_flight), Some(open)) = (load_report::take(trailers), &self.open) {
+                        open.lease.report_load(in_flight);
+                    }
+                    self.settle_by(Some(trailers), Place::Trailers);
                 }
                 if self.inner.is_end_stream() {
-                    self.call = None;
+                    self.settle_by(None, Place::Trailers);
+                    self.open = None;
                 }
             }
-            Poll::Ready(Some(Err(_))) => {
-                if let Some(call) = self.call.take() {
-                    call.record(Outcome::Failure);
-                }
+            Poll::Ready(Some(Err(error))) => self.cut(how(error)),
+            Poll::Ready(None) => {
+                self.settle_by(None, Place::Trailers);
+                self.open = None;
             }
-            Poll::Ready(None) => self.call = None,
             Poll::Pending => {}
         }
         polled

@@ -25,3 +25,29 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     })?;
     Duration::try_from(signed).map_err(|_| D::Error::custom(format!("\"{text}\" is negative")))
 }
+
+/// The same for a duration that need not be there.
+pub mod option {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Present(#[serde(with = "super")] Duration);
+
+    /// Writes a duration, if there is one.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration.map(Present).serialize(serializer)
+    }
+
+    /// Reads a duration, if there is one.
+    ///
+    /// # Errors
+    /// When the text is not a duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
+    }
+}

@@ -9,6 +9,7 @@ use std::{collections::HashMap, error::Error, time::Duration};
 use http::StatusCode;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+use weft_balance::verdict::Timeout;
 
 /// The domain in which reasons are unique.
 pub const ERROR_DOMAIN: &str = "weft";
@@ -253,6 +254,12 @@ pub enum MeshError {
         /// The pool's name.
         pool: String,
     },
+    /// Neither side sent anything for too long.
+    #[error("{pool}: nothing was sent for too long")]
+    Idle {
+        /// The pool's name.
+        pool: String,
+    },
     /// Metadata of the call that cannot be understood.
     #[error("{field}: {problem}")]
     Metadata {
@@ -261,18 +268,35 @@ pub enum MeshError {
         /// What is wrong with its value.
         problem: &'static str,
     },
+    /// A request with more bytes than are taken.
+    #[error("the request is larger than {limit} bytes")]
+    TooLarge {
+        /// The most that is taken.
+        limit: u64,
+    },
     /// More calls in flight than the configured limit.
     #[error("too many calls in flight")]
     Overloaded,
 }
 
+impl MeshError {
+    /// A call to a pool that ran out of time.
+    #[must_use]
+    pub fn late(pool: &str, timeout: Timeout) -> Self {
+        let pool = pool.to_owned();
+        if timeout == Timeout::StreamIdle { Self::Idle { pool } } else { Self::DeadlineExceeded { pool } }
+    }
+}
+
 impl Classify for MeshError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoHealthyBackends { .. } | Self::Backend { .. } => ErrorKind::Unavailable,
+            Self::NoHealthyBackends { .. } | Self::Backend { .. } | Self::Idle { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::DeadlineExceeded { .. } => ErrorKind::DeadlineExceeded,
             Self::Metadata { .. } => ErrorKind::InvalidArgument,
-            Self::Overloaded => ErrorKind::ResourceExhausted,
+            Self::TooLarge { .. } | Self::Overloaded => ErrorKind::ResourceExhausted,
         }
     }
 
@@ -281,7 +305,9 @@ impl Classify for MeshError {
             Self::NoHealthyBackends { .. } => "NO_HEALTHY_BACKENDS",
             Self::Backend { .. } => "BACKEND_FAILED",
             Self::DeadlineExceeded { .. } => "DEADLINE_EXCEEDED",
+            Self::Idle { .. } => "IDLE",
             Self::Metadata { .. } => "INVALID_METADATA",
+            Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::Overloaded => "OVERLOADED",
         }
     }

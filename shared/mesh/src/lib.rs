@@ -2,9 +2,10 @@
 //!
 //! Role: errors and their one mapping to statuses ([`error`]), the context of a call ([`context`]), trace propagation
 //! ([`trace`]), and balanced calls: [`Peer`] says where a service is, [`discovery`] finds its replicas, [`probe`]
-//! watches their health, [`pool`] connects and fails over, [`Channel`] is the typed clients' transport.
+//! watches their health, [`upstream`] connects, fails over and repeats, [`Channel`] is the typed clients' transport.
 //!
-//! Non-goals: deciding. Which replica gets a call and when a backend is healthy is `weft-balance`'s.
+//! Non-goals: deciding. Which replica gets a call, how an outcome counts, whether a call is sent again and when a backend
+//! is healthy is `weft-balance`'s.
 //!
 //! Invariants: every call that leaves through a [`Channel`] has a deadline; a call that may have been executed is
 //! repeated only if its contract says that this is safe; every task is spawned on the caller's `TaskTracker`.
@@ -17,16 +18,22 @@ pub mod context;
 pub mod discovery;
 pub mod duration;
 pub mod error;
+mod lease;
 mod link;
+pub mod load_report;
+mod merge;
+pub mod methods;
 mod peer;
 pub mod pool;
 pub mod probe;
 mod replay;
-pub mod retry;
+pub mod terms;
 pub mod timeout;
 pub mod trace;
+pub mod upstream;
 
 pub use body::{BoxError, Tracked, poll_full_frame};
 pub use channel::Channel;
+pub use merge::Merged;
 pub use peer::Peer;
 pub use replay::{Keeper, Replay};

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::poll_full_frame;
+use crate::{BoxError, Merged};
 
 /// The most that is kept of a request for sending it again, in bytes.
 pub(crate) const REPLAY_LIMIT_BYTES: usize = 64 * 1024;
@@ -28,7 +28,7 @@ pub struct Replay<B> {
 
 #[derive(Debug)]
 struct Shared<B> {
-    body: B,
+    body: Merged<B>,
     kept: Vec<Kept>,
     kept_bytes: usize,
     /// False once frames have been let go, or will not be needed again.
@@ -42,11 +42,15 @@ enum Kept {
     Trailers(HeaderMap),
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
+impl<B> Replay<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
     /// The first attempt.
     pub fn new(body: B) -> Self {
         let body_ended = body.is_end_stream();
-        let shared = Shared { body, kept: Vec::new(), kept_bytes: 0, keeping: true, body_ended };
+        let shared =
+            Shared { body: Merged::new(body), kept: Vec::new(), kept_bytes: 0, keeping: true, body_ended };
         Self { shared: Arc::new(Mutex::new(shared)), next: 0, ended: false }
     }
 
@@ -84,7 +88,7 @@ fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Shared<B> {
+impl<B> Shared<B> {
     fn keep(&mut self, frame: &Frame<Bytes>) {
         if !self.keeping {
             return;
@@ -104,14 +108,17 @@ impl<B: Body<Data = Bytes> + Unpin> Shared<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
+impl<B> Body for Replay<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let shared = Arc::clone(&self.shared);
         let mut shared = lock(&shared);
         if let Some(kept) = shared.kept.get(self.next).cloned() {
@@ -126,7 +133,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
             self.ended = true;
             return Poll::Ready(None);
         }
-        let polled = poll_full_frame(Pin::new(&mut shared.body), cx);
+        let polled = Pin::new(&mut shared.body).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 shared.keep(frame);
@@ -177,9 +184,14 @@ mod tests {
         body.collect().await.unwrap().to_bytes().to_vec()
     }
 
+    // Large enough not to be joined into one frame.
+    static ONE: [u8; 5000] = [1; 5000];
+    static TWO: [u8; 5000] = [2; 5000];
+    static THREE: [u8; 5000] = [3; 5000];
+
     #[tokio::test]
     async fn a_second_attempt_sends_what_the_first_sent_and_the_rest() {
-        let mut first = Replay::new(body(&[b"one ", b"two ", b"three"]));
+        let mut first = Replay::new(body(&[&ONE, &TWO, &THREE]));
         first.frame().await.unwrap().unwrap();
         let keeper = first.keeper();
         let mut second = keeper.again().unwrap();
@@ -188,7 +200,7 @@ mod tests {
         second.frame().await.unwrap().unwrap();
         let third = keeper.again().unwrap();
         drop(second);
-        assert_eq!(read(third).await, b"one two three");
+        assert_eq!(read(third).await, [ONE, TWO, THREE].concat());
     }
 
     #[tokio::test]
@@ -203,11 +215,11 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_kept_after_the_commit() {
-        let mut attempt = Replay::new(body(&[b"one", b"two"]));
+        let mut attempt = Replay::new(body(&[&ONE, &TWO]));
         let keeper = attempt.keeper();
         attempt.frame().await.unwrap().unwrap();
         keeper.commit();
         assert!(keeper.again().is_none());
-        assert_eq!(read(attempt).await, b"two");
+        assert_eq!(read(attempt).await, TWO);
     }
 }

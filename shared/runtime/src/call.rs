@@ -26,7 +26,8 @@ use tracing::{Instrument, Span, field::Empty};
 use weft_mesh::{
     context::{self, Context},
     error::{Classify, MeshError, status},
-    retry::Methods,
+    load_report,
+    methods::Methods,
     trace,
 };
 
@@ -40,6 +41,7 @@ const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 pub(crate) struct Calls {
     router: Router,
     permits: Arc<Semaphore>,
+    capacity: usize,
     metrics: Metrics,
     draining: CancellationToken,
 }
@@ -51,13 +53,13 @@ impl Calls {
         metrics: Metrics,
         draining: CancellationToken,
     ) -> Self {
-        let permits = Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)));
-        Self { router, permits, metrics, draining }
+        let capacity = max_in_flight.min(Semaphore::MAX_PERMITS);
+        Self { router, permits: Arc::new(Semaphore::new(capacity)), capacity, metrics, draining }
     }
 
     /// Handles one request.
     pub(crate) async fn handle(self, request: Request<Incoming>) -> Response<Body> {
-        let mut record = Record::begin(&self.metrics, &request);
+        let mut record = Record::begin(&self.metrics, self.capacity, &request);
         if request.uri().path() == HEALTH_WATCH {
             record.ends_with = Some(Box::pin(self.draining.clone().cancelled_owned()));
         }
@@ -144,6 +146,8 @@ fn span(request: &Request<Incoming>, grpc: bool) -> Span {
 /// A call being measured. Measures when it is dropped, however the call ended.
 struct Record {
     metrics: Metrics,
+    /// Calls that may be in flight.
+    capacity: usize,
     began: Instant,
     grpc: bool,
     method: KeyValue,
@@ -153,7 +157,7 @@ struct Record {
 }
 
 impl Record {
-    fn begin(metrics: &Metrics, request: &Request<Incoming>) -> Self {
+    fn begin(metrics: &Metrics, capacity: usize, request: &Request<Incoming>) -> Self {
         let grpc = is_grpc(request.headers());
         let method = if grpc {
             KeyValue::new("rpc.method", method_label(request.uri().path()))
@@ -161,7 +165,8 @@ impl Record {
             KeyValue::new("http.request.method", http_label(request.method()))
         };
         metrics.in_flight.add(1, slice::from_ref(&metrics.service));
-        Self { metrics: metrics.clone(), began: Instant::now(), grpc, method, status: None, ends_with: None }
+        let (metrics, began) = (metrics.clone(), Instant::now());
+        Self { metrics, capacity, began, grpc, method, status: None, ends_with: None }
     }
 
     fn around(
@@ -179,7 +184,7 @@ impl Record {
         }
         let alarm = context.as_ref().and_then(|context| context.deadline);
         let alarm = alarm.map(|deadline| Box::pin(sleep_until(deadline.into())));
-        response.map(|body| Body::new(Handled { body, record: self, span, context, alarm, _permit: permit }))
+        response.map(|body| Body::new(Handled { body, record: self, span, context, alarm, permit }))
     }
 
     fn note(&mut self, headers: &HeaderMap, span: &Span) {
@@ -259,10 +264,18 @@ struct Handled {
     span: Span,
     context: Option<Context>,
     alarm: Option<Pin<Box<Sleep>>>,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Handled {
+    /// Adds to the trailers how many calls are in flight here, for those who balance.
+    fn report_load(&self, trailers: &mut HeaderMap) {
+        if let Some(permit) = &self.permit {
+            let in_flight = self.record.capacity.saturating_sub(permit.semaphore().available_permits());
+            load_report::report(trailers, in_flight as u64);
+        }
+    }
+
     /// Ends the response with a status in its trailers.
     fn cut(&mut self, error: MeshError) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.alarm = None;
@@ -285,7 +298,7 @@ impl HttpBody for Handled {
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        let polled = {
+        let mut polled = {
             let _entered = this.span.enter();
             let body = Pin::new(&mut this.body);
             match &this.context {
@@ -293,10 +306,11 @@ impl HttpBody for Handled {
                 None => body.poll_frame(cx),
             }
         };
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(trailers) = frame.trailers_ref()
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
         {
             this.record.note(trailers, &this.span);
+            this.report_load(trailers);
         }
         if polled.is_pending()
             && let Some(alarm) = &mut this.alarm

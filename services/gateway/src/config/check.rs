@@ -11,6 +11,9 @@ use super::{Config, Pool, Route};
 pub(super) fn validate(config: &Config, problems: &mut Problems) {
     problems.require(!config.listeners.is_empty(), "listeners", "at least one is needed");
     problems.require(config.workers <= 1024, "workers", "must be at most 1024");
+    let percent = config.overload.batch_percent;
+    problems.require((1..=100).contains(&percent), "overload.batch_percent", "must be 1 to 100");
+    problems.require(config.access_log.as_deref() != Some(""), "access_log", "must be `stdout` or a file");
     let mut names = HashSet::new();
     for (i, pool) in config.pools.iter().enumerate() {
         let key = format!("pools[{i}]");
@@ -85,7 +88,7 @@ fn check_route(route: &Route, key: &str, problems: &mut Problems) {
         _ => {}
     }
     if let Some(service) = &route.grpc_service
-        && (service.is_empty() || service[..service.len() - 1].contains('*') || service.contains('/'))
+        && (service.is_empty() || service.strip_suffix('*').unwrap_or(service).contains(['*', '/']))
     {
         problems.push(
             format!("{key}.grpc_service"),
@@ -97,6 +100,11 @@ fn check_route(route: &Route, key: &str, problems: &mut Problems) {
     {
         problems
             .push(format!("{key}.path_prefix"), format!("\"{prefix}\": must begin with \"/\", without `*`"));
+    }
+    for (name, value) in [("timeout", route.timeout), ("max_timeout", route.max_timeout)] {
+        if value.is_some_and(|value| value.is_zero()) {
+            problems.push(format!("{key}.{name}"), "must be longer than 0 s");
+        }
     }
     if let Some(host) = &route.host
         && (host.is_empty() || host.contains(['/', ':', '*']))

@@ -15,7 +15,11 @@ pub(super) fn refuse(error: MeshError, grpc: bool) -> Response<Body> {
         return status(error).into_http::<()>().map(|()| Body::empty());
     }
     let retry = error.retry_after();
-    let mut response = self::error(error.kind().http_status(), error.reason(), &error.to_string());
+    let status = match error {
+        MeshError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => error.kind().http_status(),
+    };
+    let mut response = self::error(status, error.reason(), &error.to_string());
     if let Some(after) = retry {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }

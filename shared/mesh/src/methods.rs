@@ -1,13 +1,8 @@
-//! When a call may be sent again: what the contracts say, a budget, and a jittered wait.
+//! What contracts say of their methods: whether they may be repeated, whether they stream.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::LazyLock};
 
 use prost::Message as _;
-use tower::retry::budget::{Budget as _, TpsBudget};
 
 /// What a contract says of a method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +14,7 @@ pub struct Method {
 }
 
 /// Methods by path: `/package.Service/Method`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Methods(HashMap<String, Method>);
 
 impl Methods {
@@ -53,6 +48,11 @@ impl Methods {
         Ok(Self(methods))
     }
 
+    /// Adds those of another set; for a path in both, what it says there counts.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Whether a path is known.
     #[must_use]
     pub fn contains(&self, path: &str) -> bool {
@@ -64,37 +64,6 @@ impl Methods {
     pub fn get(&self, path: &str) -> Method {
         self.0.get(path).copied().unwrap_or_default()
     }
-}
-
-/// How many repeated calls a channel may add: a fifth of its calls, and 3 per second in any case.
-#[derive(Clone, Debug)]
-pub struct Budget(Arc<TpsBudget>);
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self(Arc::new(TpsBudget::new(Duration::from_secs(10), 3, 0.2)))
-    }
-}
-
-impl Budget {
-    /// Notes a first attempt.
-    pub fn deposit(&self) {
-        self.0.deposit();
-    }
-
-    /// Asks for a repetition.
-    #[must_use]
-    pub fn withdraw(&self) -> bool {
-        self.0.withdraw()
-    }
-}
-
-/// How long to wait before repetition `attempt` (from 1): full jitter over 25 ms doubled each time, at most 250 ms
-/// ("Exponential Backoff And Jitter", AWS architecture blog, 2015).
-#[must_use]
-pub fn backoff(attempt: u32) -> Duration {
-    let cap = 25_u64.saturating_mul(1 << attempt.saturating_sub(1).min(4)).min(250);
-    Duration::from_millis(fastrand::u64(0..=cap))
 }
 
 #[cfg(test)]
@@ -110,20 +79,5 @@ mod tests {
         assert_eq!(watch, Method { idempotent: true, streaming: true });
         assert!(!methods.get("/weft.database.v1.UserService/CreateUser").idempotent);
         assert_eq!(methods.get("/someone.Else/Call"), Method::default());
-    }
-
-    #[test]
-    fn the_budget_ends() {
-        let budget = Budget::default();
-        for _ in 0..100 {
-            budget.deposit();
-        }
-        let granted = (0..1000).filter(|_| budget.withdraw()).count();
-        assert!((20..=60).contains(&granted), "{granted}");
-    }
-
-    #[test]
-    fn waits_are_bounded() {
-        assert!((0..100).all(|attempt| backoff(attempt) <= Duration::from_millis(250)));
     }
 }

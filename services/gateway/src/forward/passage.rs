@@ -1,0 +1,234 @@
+//! A call on its way through, measured when it is over, however that came about.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{HeaderMap, Request, Response, header};
+use hyper::body::Incoming;
+use opentelemetry::{KeyValue, trace::TraceContextExt as _};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use weft_balance::verdict::{Code, Verdict};
+use weft_mesh::{
+    error::{Classify as _, MeshError},
+    terms::Course,
+};
+
+use super::{Body, Lane, answer, host, metered::Received};
+use crate::{
+    access_log::{AccessLog, Line},
+    gate::Inside,
+    metrics::Metrics,
+};
+
+/// The longest text of a client that goes into a line.
+const MAX_TEXT: usize = 512;
+
+/// Places among all calls and among those of the route.
+pub(super) type Admitted = (Inside, Inside);
+
+/// A call from its admission to the last byte of its response.
+pub(super) struct Passage {
+    metrics: Metrics,
+    lane: Arc<Lane>,
+    grpc: bool,
+    began: Instant,
+    span: Span,
+    whence: Option<Box<Whence>>,
+    received: Received,
+    /// How its attempts went.
+    pub(super) course: Course,
+    /// Bytes of the response's body.
+    pub(super) sent: u64,
+    first_byte: Option<Duration>,
+    http_status: u16,
+    /// How it ended; `None` when the client went away before.
+    end: Option<End>,
+    _inside: Admitted,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// With a response of a backend.
+    Backend(Verdict),
+    /// With an answer of the gateway's own.
+    Own(u16, Option<Verdict>),
+}
+
+/// Where a call came from, for its line in the access log.
+pub(super) struct Whence {
+    log: AccessLog,
+    line: Line,
+}
+
+impl Whence {
+    pub(super) fn of(log: &AccessLog, request: &Request<Incoming>, peer: IpAddr, span: &Span) -> Box<Self> {
+        let context = span.context();
+        let trace = context.span().span_context().trace_id();
+        let line = Line {
+            time: humantime(SystemTime::now()),
+            method: request.method().as_str().to_owned(),
+            authority: cut(host(request)),
+            path: cut(request.uri().path()),
+            peer: peer.to_string(),
+            user_agent: text(request.headers(), header::USER_AGENT.as_str()),
+            request_id: text(request.headers(), "x-request-id"),
+            trace_id: if trace == opentelemetry::TraceId::INVALID {
+                String::new()
+            } else {
+                trace.to_string()
+            },
+            ..Line::default()
+        };
+        Box::new(Self { log: log.clone(), line })
+    }
+}
+
+fn humantime(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
+}
+
+fn text(headers: &HeaderMap, name: &str) -> String {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(cut).unwrap_or_default()
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
+impl Passage {
+    pub(super) fn begin(
+        metrics: Metrics,
+        lane: &Arc<Lane>,
+        grpc: bool,
+        inside: Admitted,
+        span: Span,
+        whence: Option<Box<Whence>>,
+        received: Received,
+    ) -> Self {
+        metrics.totals.calls.fetch_add(1, Ordering::Relaxed);
+        Self {
+            metrics,
+            lane: Arc::clone(lane),
+            grpc,
+            began: Instant::now(),
+            span,
+            whence,
+            received,
+            course: Course::default(),
+            sent: 0,
+            first_byte: None,
+            http_status: 200,
+            end: None,
+            _inside: inside,
+        }
+    }
+
+    pub(super) const fn grpc(&self) -> bool {
+        self.grpc
+    }
+
+    pub(super) fn pool(&self) -> &str {
+        &self.lane.rule.pool
+    }
+
+    /// The headers of a backend's response are here.
+    pub(super) fn answered(&mut self, http_status: u16) {
+        self.first_byte = Some(self.began.elapsed());
+        self.http_status = http_status;
+    }
+
+    /// Which backend answered, for the trace.
+    pub(super) fn note(&self, backend: &str) {
+        self.span.record("server.address", backend);
+    }
+
+    /// A backend's response ended so.
+    pub(super) fn ended(&mut self, verdict: Verdict) {
+        self.end.get_or_insert(End::Backend(verdict));
+    }
+
+    /// The gateway ends it with an error; `verdict` says of what attempt, if there was one.
+    pub(super) fn failed(&mut self, error: &MeshError) {
+        let code = error.kind().code() as i32;
+        let code = u16::try_from(code).unwrap_or_default();
+        self.end.get_or_insert(End::Own(code, self.course.verdict));
+    }
+
+    /// Answers with an error of the gateway's own.
+    pub(super) fn refuse(mut self, error: MeshError) -> Response<Body> {
+        self.failed(&error);
+        let response = answer::refuse(error, self.grpc);
+        self.http_status = response.status().as_u16();
+        response
+    }
+
+    fn code(&self) -> Code {
+        match self.end {
+            Some(End::Backend(verdict)) => verdict.code,
+            Some(End::Own(code, _)) => Code::ALL.get(usize::from(code)).copied().unwrap_or(Code::Unknown),
+            None => Code::Cancelled,
+        }
+    }
+
+    fn flags(&self) -> &'static str {
+        let verdict = match self.end {
+            Some(End::Backend(verdict)) => Some(verdict),
+            Some(End::Own(code, None)) if code == Code::Unavailable as u16 => return "UH",
+            Some(End::Own(code, None)) if code == Code::ResourceExhausted as u16 => return "UO",
+            Some(End::Own(_, verdict)) => verdict,
+            None => return "DC",
+        };
+        verdict.and_then(|verdict| verdict.flag()).map_or("-", |flag| flag.as_str())
+    }
+
+    fn write_line(&mut self, whence: Whence) {
+        let Whence { log, mut line } = whence;
+        line.protocol = if self.grpc { "grpc" } else { "http" };
+        line.status = self.http_status;
+        line.grpc_status = self.grpc.then(|| self.code() as u16);
+        line.flags = self.flags();
+        line.bytes_received = self.received.bytes();
+        line.bytes_sent = self.sent;
+        line.duration_ms = millis(self.began.elapsed());
+        line.first_byte_ms = self.first_byte.map(millis);
+        line.queue_ms = millis(self.course.queued);
+        line.attempts = self.course.attempts;
+        self.lane.rule.pool.clone_into(&mut line.pool);
+        line.backend =
+            self.course.backend.as_ref().map(|backend| backend.address().to_owned()).unwrap_or_default();
+        log.write(line);
+    }
+}
+
+/// Milliseconds, to the microsecond.
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        let code = self.code();
+        if self.grpc {
+            self.span.record("rpc.response.status_code", code.as_str());
+        } else {
+            self.span.record("http.response.status_code", self.http_status);
+        }
+        self.span.record("weft.attempts", self.course.attempts);
+        let rule = &self.lane.rule;
+        let (pool, route) = (rule.pool.clone(), rule.label.clone());
+        let labels = [
+            KeyValue::new("pool", pool),
+            KeyValue::new("route", route),
+            KeyValue::new("status", code.as_str()),
+        ];
+        self.metrics.ended(&labels, self.began);
+        if let Some(whence) = self.whence.take() {
+            self.write_line(*whence);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! HTTP/1.1 connections: each carries one call at a time and goes back to the idle ones after it.
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio_util::task::TaskTracker;
+
+use super::{Held, LinkBody, LinkError, connect, lock};
+use crate::{BoxError, Replay};
+
+/// Idle connections kept per backend.
+const IDLE_LIMIT: usize = 64;
+
+/// The HTTP/1.1 connections of one owner to one backend.
+pub(crate) struct LentConnections<B> {
+    address: String,
+    tasks: TaskTracker,
+    idle: Mutex<Vec<http1::SendRequest<Replay<B>>>>,
+}
+
+impl<B> LentConnections<B>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(address: &str, tasks: TaskTracker) -> Self {
+        Self { address: address.to_owned(), tasks, idle: Mutex::new(Vec::new()) }
+    }
+
+    pub(super) async fn send(&self, request: Request<Replay<B>>) -> Result<Response<LinkBody<B>>, LinkError> {
+        let mut sender = match self.lend() {
+            Some(sender) => sender,
+            None => self.connect().await?,
+        };
+        match sender.try_send_request(request).await {
+            Ok(response) => {
+                Ok(response.map(|incoming| LinkBody { incoming, held: Held::Connection(sender) }))
+            }
+            Err(mut refused) => {
+                let unsent = refused.take_message().is_some();
+                Err(LinkError::sent(refused.into_error(), unsent))
+            }
+        }
+    }
+
+    fn lend(&self) -> Option<http1::SendRequest<Replay<B>>> {
+        let mut idle = lock(&self.idle);
+        std::iter::from_fn(|| idle.pop()).find(http1::SendRequest::is_ready)
+    }
+
+    async fn connect(&self) -> Result<http1::SendRequest<Replay<B>>, LinkError> {
+        let stream = connect(&self.address).await.map_err(LinkError::connect)?;
+        let handshake = http1::Builder::new().max_headers(256).handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(LinkError::connect)?;
+        self.tasks.spawn(connection.with_upgrades());
+        Ok(sender)
+    }
+
+    pub(super) fn give_back(&self, sender: http1::SendRequest<Replay<B>>) {
+        let mut idle = lock(&self.idle);
+        if !sender.is_closed() && idle.len() < IDLE_LIMIT {
+            idle.push(sender);
+        }
+    }
+}

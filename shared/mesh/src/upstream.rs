@@ -1,0 +1,344 @@
+//! One owner's connections to a pool, and calls on them: sent to the backend picked, and sent again as far as that is
+//! safe.
+//!
+//! Each worker thread of the gateway has its own, so that no connection is locked by two threads. What is decided — the
+//! pick, the verdict on an attempt, whether to send again — is `weft-balance`'s; this asks and obeys.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use http_body::Body;
+use tokio::time::sleep_until;
+use tokio_util::task::TaskTracker;
+use weft_balance::{
+    Backend,
+    retry::{self, Attempt, Decision, History},
+    verdict::{Blame, Cause, Code, Ending, How, Timeout, Verdict, classify},
+};
+
+mod address;
+mod returning;
+
+pub use returning::Returning;
+
+use crate::{
+    BoxError, Keeper, Merged, Replay, Tracked,
+    error::MeshError,
+    lease::Lease,
+    link::{Link, LinkBody, LinkError},
+    pool::{Pool, count},
+    terms::{Course, Terms},
+};
+
+/// How often a call was sent before, for its backend (gRFC A6).
+const PREVIOUS_ATTEMPTS: http::HeaderName = http::HeaderName::from_static("grpc-previous-rpc-attempts");
+
+/// One owner's connections to a pool.
+pub struct Upstream<B> {
+    pool: Arc<Pool>,
+    tasks: TaskTracker,
+    links: Mutex<HashMap<String, Arc<Link<B>>>>,
+}
+
+/// The body of a response from a pool.
+pub type ResponseBody<B> = Merged<Tracked<Returning<B>>>;
+
+type Outcome<B> = Result<Response<ResponseBody<B>>, MeshError>;
+
+/// An attempt that ended, or whose response can still be taken back.
+struct Ended<B>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    verdict: Verdict,
+    outcome: Outcome<B>,
+}
+
+/// A call on its way through its attempts.
+struct Call<'a, B> {
+    upstream: &'a Upstream<B>,
+    terms: &'a Terms,
+    parts: http::request::Parts,
+    keeper: Keeper<B>,
+    history: History,
+    /// What the caller's own header says.
+    callers_attempts: u32,
+    tried: Vec<Arc<Backend>>,
+}
+
+impl<B> Upstream<B>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    /// Connections are made when calls need them, and run on `tasks`.
+    #[must_use]
+    pub fn new(pool: Arc<Pool>, tasks: TaskTracker) -> Self {
+        Self { pool, tasks, links: Mutex::new(HashMap::new()) }
+    }
+
+    /// The pool called.
+    #[must_use]
+    pub const fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Sends a call to a backend of the pool and waits for its response headers, or its first frame where the terms say
+    /// so. It is sent again, to another backend where there is one, as long as it was certainly not executed, or when
+    /// the terms call it idempotent and the pool's retry policy and budget allow it. `course` tells what happened.
+    ///
+    /// Dropping the future, or the body, cancels the call at the backend.
+    ///
+    /// # Errors
+    /// `NO_HEALTHY_BACKENDS`, the failure of the last attempt, or that the time is over. A response that says so itself
+    /// is passed on as it is.
+    pub async fn call(
+        &self,
+        request: Request<Replay<B>>,
+        terms: &Terms,
+        course: &mut Course,
+    ) -> Result<Response<ResponseBody<B>>, MeshError> {
+        let (parts, body) = request.into_parts();
+        let callers =
+            parts.headers.get(PREVIOUS_ATTEMPTS).and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut call = Call {
+            upstream: self,
+            terms,
+            parts,
+            keeper: body.keeper(),
+            history: History::default(),
+            callers_attempts: callers.unwrap_or(0),
+            tried: Vec::new(),
+        };
+        let _counted = self.pool.budget.call();
+        let outcome = call.run(body, course).await;
+        call.keeper.commit();
+        outcome
+    }
+
+    fn link(&self, backend: &Arc<Backend>) -> Arc<Link<B>> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get(backend.address()) {
+            return Arc::clone(link);
+        }
+        // A new address is the moment to forget those that are gone; their connections close with their last call.
+        let list = self.pool.backends.list();
+        links.retain(|address, _| list.iter().any(|backend| backend.address() == address));
+        let link = Arc::new(Link::new(backend.address(), Arc::clone(&self.pool), self.tasks.clone()));
+        links.insert(backend.address().to_owned(), Arc::clone(&link));
+        link
+    }
+}
+
+impl<B> Call<'_, B>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    async fn run(&mut self, mut body: Replay<B>, course: &mut Course) -> Outcome<B> {
+        // What an earlier attempt met with; says more than that a later one had too little time, or found nobody left.
+        let mut before: Option<Outcome<B>> = None;
+        let mut place: Option<retry::Retry> = None;
+        loop {
+            let lease = match self.lease(&before, course).await {
+                Ok(lease) => lease,
+                Err(error) => return before.unwrap_or(Err(error)),
+            };
+            course.attempts += 1;
+            count(&self.upstream.pool.tally.total);
+            course.backend = Some(Arc::clone(lease.backend()));
+            self.tried.push(Arc::clone(lease.backend()));
+            let ended = match self.attempt(lease, body).await {
+                Ok(response) => {
+                    if place.is_some() {
+                        count(&self.upstream.pool.tally.retry_success);
+                    }
+                    return Ok(response);
+                }
+                Err(ended) => ended,
+            };
+            course.verdict = Some(ended.verdict);
+            drop(place.take());
+            let next = self.keeper.again();
+            let decision = self.decide(&ended.verdict, next.is_some());
+            let (decision, taken) = self.upstream.pool.budget.claim(decision);
+            match (decision, next) {
+                (Decision::Again { after, transparent }, Some(next)) => {
+                    self.history = self.history.sent_again(&ended.verdict, transparent);
+                    (body, place) = (next, taken);
+                    // Whoever closed an idle connection is as good as the next one.
+                    if ended.verdict.cause == Cause::ClosedUnsent {
+                        self.tried.pop();
+                    }
+                    let tally = &self.upstream.pool.tally;
+                    count(if transparent { &tally.transparent_retry } else { &tally.retry });
+                    if !transparent {
+                        before = Some(ended.outcome);
+                        tokio::time::sleep(after).await;
+                    }
+                }
+                (Decision::Stop(why), _) => {
+                    self.upstream.pool.tally.stopped(why);
+                    course.stopped = Some(why);
+                    return settled(ended, before);
+                }
+                (Decision::Again { .. }, None) => return settled(ended, before),
+            }
+        }
+    }
+
+    /// A place at a backend that was not tried, or, when a repetition finds none, at any.
+    async fn lease(&mut self, before: &Option<Outcome<B>>, course: &mut Course) -> Result<Lease, MeshError> {
+        let pool = &self.upstream.pool;
+        let asked = Instant::now();
+        let mut leased = self.within(pool.lease(&self.tried)).await;
+        if before.is_some() && matches!(leased, Ok(Err(_))) {
+            self.tried.clear();
+            leased = self.within(pool.lease(&self.tried)).await;
+        }
+        course.queued += asked.elapsed();
+        leased.unwrap_or_else(|timeout| Err(self.late(timeout)))
+    }
+
+    fn decide(&self, verdict: &Verdict, replayable: bool) -> Decision {
+        let pool = &self.upstream.pool;
+        let backends = u32::try_from(pool.backends.list().len()).unwrap_or(u32::MAX);
+        let attempt = Attempt {
+            verdict,
+            history: self.history,
+            backends,
+            idempotent: self.terms.idempotent,
+            passed_on: false,
+            replayable,
+            deadline: &self.terms.deadline,
+            now: Instant::now(),
+            random: fastrand::u32(..),
+        };
+        retry::decide(&pool.settings.retry, &attempt)
+    }
+
+    /// Sends the call once: a response to be passed on, or how it failed.
+    async fn attempt(
+        &self,
+        mut lease: Lease,
+        body: Replay<B>,
+    ) -> Result<Response<ResponseBody<B>>, Ended<B>> {
+        let pool = &self.upstream.pool;
+        let backend = Arc::clone(lease.backend());
+        let mut request = Request::from_parts(self.parts.clone(), body);
+        self.prepare(&mut request, backend.address());
+        let link = self.upstream.link(&backend);
+        let sent = self.within(link.send(request)).await;
+        let (how, error) = match sent {
+            Ok(Ok(response)) => {
+                return self.answered(tracked(response, lease, &link, pool, self.terms)).await;
+            }
+            Ok(Err(LinkError { how, source })) => {
+                let (pool, backend) = (pool.name().to_owned(), backend.address().to_owned());
+                let error = if classify(&Ending::from(how)).executed.never() {
+                    MeshError::NoHealthyBackends { pool }
+                } else {
+                    MeshError::Backend { pool, backend, source }
+                };
+                (how, error)
+            }
+            Err(timeout) => (How::TimedOut(timeout), self.late(timeout)),
+        };
+        let verdict = lease.settle(&Ending::from(how));
+        Err(Ended { verdict, outcome: Err(error) })
+    }
+
+    /// Looks whether a response may be passed on, or whether the call should be sent again for what it says.
+    async fn answered(
+        &self,
+        mut response: Response<ResponseBody<B>>,
+    ) -> Result<Response<ResponseBody<B>>, Ended<B>> {
+        if self.terms.peek
+            && let Err(timeout) = self.within(response.body_mut().peek()).await
+        {
+            response.body_mut().inner_mut().cut(How::TimedOut(timeout));
+            let verdict = classify(&Ending::from(How::TimedOut(timeout)));
+            return Err(Ended { verdict, outcome: Err(self.late(timeout)) });
+        }
+        let verdict = response.body().inner().verdict();
+        match verdict {
+            Some(verdict) if verdict.blame != Blame::Success && !response.body().has_data() => {
+                Err(Ended { verdict, outcome: Ok(response) })
+            }
+            _ => Ok(response),
+        }
+    }
+
+    /// Points a request at a backend and says how much time it has, and how often it was sent.
+    fn prepare(&self, request: &mut Request<Replay<B>>, backend: &str) {
+        address::point(request, backend, self.upstream.pool.settings.protocol);
+        if !self.terms.grpc {
+            return;
+        }
+        if let Some(left) = self.terms.deadline.remaining(Instant::now())
+            && let Ok(left) = HeaderValue::try_from(crate::timeout::encode(left))
+        {
+            request.headers_mut().insert(crate::context::TIMEOUT_HEADER, left);
+        }
+        if let Some(attempts) = self.history.previous_attempts(self.callers_attempts) {
+            request.headers_mut().insert(PREVIOUS_ATTEMPTS, HeaderValue::from(attempts));
+        }
+    }
+
+    /// Waits for `work` as long as the call has time and something moves.
+    async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, Timeout> {
+        let Some(limit) = self.terms.next_limit() else { return Ok(work.await) };
+        let sleep = sleep_until(limit.into());
+        tokio::pin!(work, sleep);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                () = &mut sleep => {}
+            }
+            match self.terms.over(Instant::now())? {
+                Some(limit) => sleep.as_mut().reset(limit.into()),
+                None => return Ok(work.await),
+            }
+        }
+    }
+
+    fn late(&self, timeout: Timeout) -> MeshError {
+        MeshError::late(self.upstream.pool.name(), timeout)
+    }
+}
+
+/// What the caller learns of the last attempt, or of the one before when that says more.
+fn settled<B>(ended: Ended<B>, before: Option<Outcome<B>>) -> Outcome<B>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    match before {
+        Some(before) if ended.verdict.code == Code::DeadlineExceeded => before,
+        _ => ended.outcome,
+    }
+}
+
+fn tracked<B>(
+    response: Response<LinkBody<B>>,
+    lease: Lease,
+    link: &Arc<Link<B>>,
+    pool: &Pool,
+    terms: &Terms,
+) -> Response<ResponseBody<B>>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (parts, body) = response.into_parts();
+    let returning = Returning::new(body, Arc::clone(link));
+    let tracked = Tracked::new(returning, lease, pool.budget.call(), terms.grpc, &parts);
+    Response::from_parts(parts, Merged::new(tracked))
+}

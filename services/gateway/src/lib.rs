@@ -51,8 +51,10 @@ impl Service for Gateway {
     async fn assemble(config: Config, scope: Scope) -> anyhow::Result<Assembly> {
         let pools = admin::Pools::start(&config.pools, &scope);
         let routes = Arc::new(Routes::new(&config.routes));
-        let metrics = Metrics::new(&pools);
-        let common = common(&config, &metrics, &scope)?;
+        let access_log =
+            config.access_log.as_deref().map(AccessLog::open).transpose().context("access_log")?;
+        let metrics = Metrics::new(&pools, access_log.as_ref());
+        let common = common(&config, &metrics, access_log, &scope)?;
         let workers = Workers::start(&config, &pools, &routes, &common, &scope)?;
         let rpc = rpc::Rpc::new(pools, metrics);
         scope.ready.set(Ok(()));
@@ -63,14 +65,18 @@ impl Service for Gateway {
 }
 
 /// What all forwarding threads share.
-fn common(config: &Config, metrics: &Metrics, scope: &Scope) -> anyhow::Result<Common> {
+fn common(
+    config: &Config,
+    metrics: &Metrics,
+    access_log: Option<AccessLog>,
+    scope: &Scope,
+) -> anyhow::Result<Common> {
     let mut methods = Methods::weft().clone();
     for file in &config.descriptor_sets {
         let bytes = std::fs::read(file).with_context(|| format!("descriptor_sets: {file} cannot be read"))?;
         let set = Methods::from_descriptor_set(&bytes);
         methods.extend(set.with_context(|| format!("descriptor_sets: {file} is no descriptor set"))?);
     }
-    let access_log = config.access_log.as_deref().map(AccessLog::open).transpose().context("access_log")?;
     Ok(Common {
         metrics: metrics.clone(),
         gate: metrics.totals.in_flight.clone(),

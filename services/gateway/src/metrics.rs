@@ -13,8 +13,9 @@ use opentelemetry::{
     metrics::{AsyncInstrument, Histogram},
 };
 use weft_balance::{Backend, Health};
+use weft_mesh::pool::Tally;
 
-use crate::{admin::Pools, gate::Gate};
+use crate::{access_log::AccessLog, admin::Pools, gate::Gate};
 
 /// What the gateway counts of itself.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(pools: &Pools) -> Self {
+    pub(crate) fn new(pools: &Pools, access_log: Option<&AccessLog>) -> Self {
         let totals = Arc::new(Totals {
             started: Instant::now(),
             connections: AtomicI64::new(0),
@@ -61,6 +62,20 @@ impl Metrics {
             .with_description("Client connections that are open")
             .with_callback(move |gauge| gauge.observe(counted.connections.load(Ordering::Relaxed), &[]))
             .build();
+        let counted = Arc::clone(&totals);
+        meter
+            .u64_observable_counter("weft_gateway_calls_shed")
+            .with_description("Calls refused because too many were in flight")
+            .with_callback(move |counter| counter.observe(counted.shed.load(Ordering::Relaxed), &[]))
+            .build();
+        if let Some(log) = access_log.cloned() {
+            meter
+                .u64_observable_counter("weft_gateway_access_log_dropped")
+                .with_description("Lines of the access log dropped because too many waited to be written")
+                .with_callback(move |counter| counter.observe(log.dropped(), &[]))
+                .build();
+        }
+        tallies(pools);
         let duration = meter
             .f64_histogram("weft_gateway_call_duration_seconds")
             .with_description("Duration of forwarded calls, until the last byte of the response")
@@ -93,4 +108,23 @@ fn observe(pools: &Pools, name: &'static str, description: &'static str, value: 
         .with_description(description)
         .with_callback(callback)
         .build();
+}
+
+/// What is counted of each pool's attempts, under the names that Envoy's cluster statistics have.
+fn tallies(pools: &Pools) {
+    for (name, description, _) in Tally::default().all() {
+        let pools = pools.clone();
+        global::meter("weft-gateway")
+            .u64_observable_counter(format!("weft_gateway_{name}"))
+            .with_description(description)
+            .with_callback(move |counter| {
+                for entry in pools.iter() {
+                    let counts = entry.pool.tally.all();
+                    for (_, _, value) in counts.filter(|(counted, _, _)| *counted == name) {
+                        counter.observe(value, &[KeyValue::new("pool", entry.config.name.clone())]);
+                    }
+                }
+            })
+            .build();
+    }
 }

@@ -111,6 +111,9 @@ impl TestBackend {
                 let rest = [Ok(Frame::data(Bytes::from_static(b"x"))), Ok(Frame::trailers(trailers()))];
                 with_body(StreamBody::new(futures::stream::iter(empty.chain(rest))))
             }
+            "FailFirst" if self.calls() == 1 => failing("14", &[]),
+            "FailFirst" => grpc(Bytes::from(format!("{:?}", request.headers()))),
+            "Pushback" => failing("14", &[("grpc-retry-pushback-ms", "-1")]),
             "HalfThenHang" => half(self.scope.stopping),
             _ => status(404),
         }
@@ -144,6 +147,16 @@ fn with_body<B: Body<Data = Bytes, Error = hyper::Error> + Send + 'static>(body:
 fn grpc(data: Bytes) -> Response<Answer> {
     let frames = [Ok(Frame::data(data)), Ok(Frame::trailers(trailers()))];
     with_body(StreamBody::new(futures::stream::iter(frames)))
+}
+
+/// Headers, then trailers with a status other than OK: what a proxy that looks at headers only takes for a success.
+fn failing(code: &str, more: &[(&'static str, &str)]) -> Response<Answer> {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", code.parse().unwrap());
+    for (name, value) in more {
+        trailers.insert(*name, value.parse().unwrap());
+    }
+    with_body(StreamBody::new(futures::stream::iter([Ok(Frame::trailers(trailers))])))
 }
 
 /// Sends every frame back as it comes.

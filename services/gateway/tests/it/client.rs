@@ -62,9 +62,19 @@ impl Client {
         data: &'static [u8],
         headers: &[(&str, &str)],
     ) -> Result<(Bytes, HeaderMap), CallError> {
+        self.unary_of(&format!("grpc.testing.TestService/{method}"), data, headers).await
+    }
+
+    /// The same for a method of any service.
+    pub(crate) async fn unary_of(
+        &self,
+        path: &str,
+        data: &'static [u8],
+        headers: &[(&str, &str)],
+    ) -> Result<(Bytes, HeaderMap), CallError> {
         let frames = futures::stream::iter([Ok(Frame::data(Bytes::from_static(data)))]);
-        let mut request = Request::post(format!("http://gateway/grpc.testing.TestService/{method}"))
-            .header("content-type", "application/grpc");
+        let mut request =
+            Request::post(format!("http://gateway/{path}")).header("content-type", "application/grpc");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -3,12 +3,15 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
+mod access_log;
 mod admin;
 mod backend;
 mod client;
 mod faults;
 mod forwarding;
 mod health;
+mod limits;
+mod retries;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -21,6 +24,11 @@ async fn gateway(echo: &[SocketAddr], web: &[SocketAddr]) -> Running {
 }
 
 async fn gateway_with(echo: &[SocketAddr], web: &[SocketAddr], kind: HealthKind) -> Running {
+    started(config(echo, web, kind)).await
+}
+
+/// Its configuration, for tests that change it.
+fn config(echo: &[SocketAddr], web: &[SocketAddr], kind: HealthKind) -> Config {
     let health = Health { kind: Some(kind), interval: Duration::from_millis(50), ..Health::default() };
     let pool = |name: &str, protocol, addresses: &[SocketAddr]| Pool {
         name: name.into(),
@@ -29,14 +37,17 @@ async fn gateway_with(echo: &[SocketAddr], web: &[SocketAddr], kind: HealthKind)
         health: health.clone(),
         ..Pool::default()
     };
-    let config = Config {
+    Config {
         workers: 2,
         listeners: vec![Listener { address: "127.0.0.1:0".into() }],
         admin: Admin::at("127.0.0.1:0"),
         pools: vec![pool("echo", Protocol::Grpc, echo), pool("web", Protocol::Http, web)],
         routes: vec![Route::grpc("grpc.testing.*", "echo"), Route::path("/web/", "web")],
         ..Config::default()
-    };
+    }
+}
+
+async fn started(config: Config) -> Running {
     let listeners = Listeners::bind(&config).await.unwrap();
     start::<Gateway>(config, listeners).await.unwrap()
 }

@@ -66,10 +66,10 @@ impl Tally {
         }
     }
 
-    /// Every count with its name and what it means.
+    /// Every count with its name, without the `_total` that exporters add, and what it means.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         [
-            ("upstream_rq_total", "Attempts begun", &self.total),
+            ("upstream_rq", "Attempts begun", &self.total),
             ("upstream_rq_retry", "Attempts that repeat one for which there is a budget", &self.retry),
             ("upstream_rq_retry_success", "Repetitions that succeeded", &self.retry_success),
             ("upstream_rq_retry_overflow", "Repetitions that the budget did not allow", &self.retry_overflow),
@@ -77,12 +77,12 @@ impl Tally {
             ("upstream_rq_timeout", "Attempts that ended by a time limit", &self.timeout),
             ("upstream_rq_cancelled", "Attempts that the client gave up", &self.cancelled),
             ("upstream_rq_rx_reset", "Streams that backends reset", &self.rx_reset),
-            ("upstream_rq_pending_total", "Calls that waited for a backend with room", &self.pending),
+            ("upstream_rq_pending", "Calls that waited for a backend with room", &self.pending),
             ("upstream_rq_pending_overflow", "Calls refused for want of room", &self.pending_overflow),
-            ("upstream_cx_total", "Connections opened", &self.connections),
+            ("upstream_cx", "Connections opened", &self.connections),
             ("upstream_cx_connect_fail", "Connections that did not come about", &self.connect_fail),
             ("upstream_cx_none_healthy", "Calls that found no backend", &self.none_healthy),
-            ("outlier_detection_ejections_enforced_total", "Ejections", &self.ejections),
+            ("outlier_detection_ejections_enforced", "Ejections", &self.ejections),
             ("outlier_detection_ejections_overflow", "Ejections not enforced", &self.ejections_overflow),
         ]
         .into_iter()

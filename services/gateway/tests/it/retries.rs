@@ -1,0 +1,120 @@
+//! What is sent again, and what never is.
+
+use std::time::Duration;
+
+use prost::Message;
+use prost_types::{
+    FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions, ServiceDescriptorProto,
+    method_options::IdempotencyLevel,
+};
+use weft_gateway::{Config, HealthKind, Route};
+use weft_mesh::error::ErrorKind;
+use weft_proto::gateway::v1::Health;
+
+use crate::{backend::TestBackend, client::Client, config, started};
+
+/// Two backends, each of which fails its first call, behind a route that says so.
+async fn two(change: impl FnOnce(&mut Config)) -> ([TestBackend; 2], weft_runtime::Running, Client) {
+    let backends = [TestBackend::start().await, TestBackend::start().await];
+    let mut config = config(&backends.each_ref().map(|b| b.address), &[], HealthKind::Tcp);
+    change(&mut config);
+    let gateway = started(config).await;
+    let client = Client::connect(gateway.address).await;
+    (backends, gateway, client)
+}
+
+fn calls(backends: &[TestBackend]) -> u64 {
+    backends.iter().map(TestBackend::calls).sum()
+}
+
+#[tokio::test]
+async fn a_failure_in_the_trailers_is_repeated_when_the_route_says_idempotent() {
+    let (backends, gateway, client) = two(|config| config.routes[0].idempotent = true).await;
+    let (headers, _) = client.unary("FailFirst", b"x", &[]).await.unwrap();
+    // Each backend fails once, so it is the third attempt that succeeds, and it says so.
+    assert_eq!(calls(&backends), 3);
+    let headers = String::from_utf8_lossy(&headers).into_owned();
+    assert!(headers.contains("\"grpc-previous-rpc-attempts\": \"2\""), "{headers}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_may_have_been_executed_is_not_repeated_by_default() {
+    let (backends, gateway, client) = two(|_| {}).await;
+    let error = client.unary("FailFirst", b"x", &[]).await.unwrap_err();
+    assert_eq!((error.kind, calls(&backends)), (ErrorKind::Unavailable, 1));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_descriptor_set_says_which_methods_may_be_repeated() {
+    let options = MethodOptions {
+        idempotency_level: Some(IdempotencyLevel::Idempotent.into()),
+        ..MethodOptions::default()
+    };
+    let method = MethodDescriptorProto {
+        name: Some("FailFirst".into()),
+        options: Some(options),
+        ..Default::default()
+    };
+    let service = ServiceDescriptorProto {
+        name: Some("TestService".into()),
+        method: vec![method],
+        ..ServiceDescriptorProto::default()
+    };
+    let file = FileDescriptorProto {
+        package: Some("grpc.testing".into()),
+        service: vec![service],
+        ..FileDescriptorProto::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("testing.binpb");
+    std::fs::write(&path, FileDescriptorSet { file: vec![file] }.encode_to_vec()).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    let (backends, gateway, client) = two(|config| config.descriptor_sets = vec![path]).await;
+    client.unary("FailFirst", b"x", &[]).await.unwrap();
+    assert_eq!(calls(&backends), 3);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_asks_for_no_repetition_gets_none() {
+    let (backends, gateway, client) = two(|config| config.routes[0].idempotent = true).await;
+    let error = client.unary("Pushback", b"x", &[]).await.unwrap_err();
+    assert_eq!((error.kind, calls(&backends)), (ErrorKind::Unavailable, 1));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_backend_is_left_at_the_first_call_without_a_check() {
+    // The first check admits, and the next one is an hour away: only calls can notice.
+    let (backends, gateway, client) = two(|config| {
+        config.pools[0].health.interval = Duration::from_secs(3600);
+    })
+    .await;
+    let healthy = || async { crate::health::health(&gateway, "echo").await == [Health::Healthy; 2] };
+    weft_testkit::eventually(Duration::from_secs(5), healthy).await;
+    backends[0].kill().await;
+    for _ in 0..100 {
+        client.unary("Echo", b"x", &[]).await.unwrap();
+    }
+    assert_eq!(crate::health::health(&gateway, "echo").await[0], Health::Unhealthy);
+    assert_eq!(calls(&backends), 100);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_bounds_the_time_a_client_may_ask_for() {
+    let (_backends, gateway, client) = two(|config| {
+        let limited = Route { max_timeout: Some(Duration::from_millis(300)), ..config.routes[0].clone() };
+        config.routes[0] = limited;
+    })
+    .await;
+    let (headers, _) = client.unary("Headers", b"x", &[("grpc-timeout", "10S")]).await.unwrap();
+    let headers = String::from_utf8_lossy(&headers).into_owned();
+    let sent = headers.split("\"grpc-timeout\": \"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(weft_mesh::timeout::parse(sent).unwrap() <= Duration::from_millis(300), "{sent}");
+    let error = client.unary("Hang", b"x", &[("grpc-timeout", "1H")]).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::DeadlineExceeded);
+    gateway.stop().await;
+}

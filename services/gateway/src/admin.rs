@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use weft_balance::{Backend, Thresholds, retry};
+use weft_balance::{Backend, Thresholds};
 use weft_mesh::{
     discovery::{self, Target},
     pool::{Pool, Protocol, Settings},
@@ -35,7 +35,9 @@ impl Pools {
         for config in pools {
             let pool = Pool::new(settings(config));
             let targets = config.backends.iter();
-            let targets = targets.map(|b| Target { address: b.address.clone(), weight: b.weight }).collect();
+            let targets = targets
+                .map(|b| Target { address: b.address.clone(), weight: b.weight, tier: b.tier })
+                .collect();
             discovery::start(&pool, targets, config.refresh, &scope.tasks, scope.draining.clone());
             probe::start(&pool, &scope.tasks, scope.draining.clone());
             entries.insert(config.name.clone(), Entry { pool, config: config.clone() });
@@ -120,6 +122,9 @@ fn settings(config: &config::Pool) -> Settings {
         interval: health.interval,
         timeout: health.timeout,
         thresholds: Thresholds { healthy: health.healthy_threshold, unhealthy: health.unhealthy_threshold },
-        retry: retry::Policy::default(),
+        balance: config.balance_settings(),
+        retry: config.retry.policy(),
+        budget: config.retry.budget(),
+        waiting: config.waiting(),
     }
 }

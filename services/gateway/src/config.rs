@@ -1,5 +1,6 @@
 //! Listeners, pools and routes.
 
+mod balance;
 mod check;
 mod route;
 
@@ -8,10 +9,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weft_runtime::config::{Admin, Lifecycle, Problems, Telemetry, duration};
 
+pub(crate) use balance::HashOn;
+pub use balance::{Balance, Outlier, Panic, Retry, SlowStart};
 pub use route::{Priority, Route};
 
 /// The gateway's configuration. The default routes Weft's own services at their default ports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// Worker threads, each with its own connections to every backend. Default 0: one per core.
@@ -75,25 +78,41 @@ pub enum Protocol {
     Http,
 }
 
-/// How a pool chooses among its backends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    /// The least `(in_flight + 1) / weight`.
-    #[default]
-    LeastConnections,
-}
-
 /// A named set of interchangeable backends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pool {
     /// What routes and administration call it.
     pub name: String,
     /// `grpc` (the default) or `http`.
     pub protocol: Protocol,
-    /// `least_connections`.
+    /// `least_connections` (the default), `round_robin`, `peak_ewma` or `rendezvous`.
     pub balance: Balance,
+    /// What `rendezvous` keeps together: `header:<name>` (gRPC metadata are headers) or `cookie:<name>`. Calls without
+    /// it go by least connections. Default: none.
+    pub hash_on: Option<String>,
+    /// How much more than its share a backend may have in flight with `rendezvous`. Default 1.25.
+    pub hash_balance_factor: f64,
+    /// Calls in flight to each backend; further ones wait for room. Default 0: no limit.
+    pub max_in_flight: u64,
+    /// Calls that may wait for room; further ones answer RESOURCE_EXHAUSTED. Default 128.
+    pub max_waiting: usize,
+    /// How long each may wait. Default 3 s.
+    #[serde(with = "duration")]
+    pub max_wait: Duration,
+    /// How much more than its normal load a tier can take: the rest goes to the next one when fewer of its backends are
+    /// available. Default 1.4.
+    pub overprovisioning_factor: f64,
+    /// How many picks are remembered for `ExplainPick`. Default 256.
+    pub recorded_picks: usize,
+    /// How a backend that returns is warmed up.
+    pub slow_start: SlowStart,
+    /// When backends that fail their checks are better than none.
+    pub panic: Panic,
+    /// When a backend is ejected for how calls to it end.
+    pub outlier: Outlier,
+    /// When a call is sent again.
+    pub retry: Retry,
     /// Its backends.
     pub backends: Vec<Backend>,
     /// How they are checked.
@@ -115,6 +134,17 @@ impl Default for Pool {
             name: String::new(),
             protocol: Protocol::default(),
             balance: Balance::default(),
+            hash_on: None,
+            hash_balance_factor: 1.25,
+            max_in_flight: 0,
+            max_waiting: 128,
+            max_wait: Duration::from_secs(3),
+            overprovisioning_factor: 1.4,
+            recorded_picks: 256,
+            slow_start: SlowStart::default(),
+            panic: Panic::default(),
+            outlier: Outlier::default(),
+            retry: Retry::default(),
             backends: Vec::new(),
             health: Health::default(),
             refresh: Duration::from_secs(5),
@@ -132,6 +162,9 @@ pub struct Backend {
     /// Its share of the calls relative to the others, 1 to 1000. Default 1.
     #[serde(default = "one")]
     pub weight: u32,
+    /// Its priority: calls go to the lowest tier that is well and has room. Default 0.
+    #[serde(default)]
+    pub tier: u8,
 }
 
 const fn one() -> u32 {
@@ -193,7 +226,7 @@ impl Default for Config {
         let pool = |name: &str, protocol, address: &str, stats: Option<&str>| Pool {
             name: name.to_owned(),
             protocol,
-            backends: vec![Backend { address: address.to_owned(), weight: 1 }],
+            backends: vec![Backend { address: address.to_owned(), weight: 1, tier: 0 }],
             stats_method: stats.map(str::to_owned),
             ..Pool::default()
         };

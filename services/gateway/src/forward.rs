@@ -14,7 +14,10 @@ use std::{
 use http::{HeaderMap, Request, Response, header};
 use hyper::body::Incoming;
 use tracing::{Instrument, Span, field::Empty};
-use weft_balance::retry::{Deadline, Limits};
+use weft_balance::{
+    Class,
+    retry::{Deadline, Limits},
+};
 use weft_mesh::{
     Replay,
     context::TIMEOUT_HEADER,
@@ -31,7 +34,7 @@ pub use response::Body;
 
 use crate::{
     access_log::AccessLog,
-    config::{self, Overload, Protocol},
+    config::{self, HashOn, Overload, Priority, Protocol},
     gate::{self, Gate},
     metrics::Metrics,
     route::{Routes, Rule, View},
@@ -45,11 +48,18 @@ pub(crate) struct Target {
     upstream: Upstream<Metered>,
     protocol: Protocol,
     timeout: Duration,
+    hash_on: Option<HashOn>,
 }
 
 impl Target {
-    pub(crate) const fn new(upstream: Upstream<Metered>, config: &config::Pool) -> Self {
-        Self { upstream, protocol: config.protocol, timeout: config.timeout }
+    pub(crate) fn new(upstream: Upstream<Metered>, config: &config::Pool) -> Self {
+        let hash_on = config.hash_on.as_deref().and_then(HashOn::parse);
+        Self { upstream, protocol: config.protocol, timeout: config.timeout, hash_on }
+    }
+
+    /// What keeps this call together with others like it.
+    fn key(&self, headers: &HeaderMap) -> Option<u64> {
+        self.hash_on.as_ref().and_then(|on| on.value(headers)).map(weft_balance::hash)
     }
 }
 
@@ -189,7 +199,11 @@ impl Forwarder {
             idempotent,
             peek: grpc && idempotent && !method.streaming,
             grpc,
-            key: None,
+            key: lane.target.key(request.headers()),
+            class: match rule.priority {
+                Priority::Interactive => Class::Interactive,
+                Priority::Batch => Class::Batch,
+            },
             idle: rule.idle_timeout.map(Activity::new),
         })
     }

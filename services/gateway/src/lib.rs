@@ -34,7 +34,10 @@ use weft_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
 use weft_runtime::{Assembly, Scope, Service};
 
 use access_log::AccessLog;
-pub use config::{Backend, Config, Health, HealthKind, Listener, Overload, Pool, Priority, Protocol, Route};
+pub use config::{
+    Backend, Balance, Config, Health, HealthKind, Listener, Outlier, Overload, Panic, Pool, Priority,
+    Protocol, Retry, Route, SlowStart,
+};
 use forward::Common;
 use metrics::Metrics;
 use route::Routes;

@@ -1,14 +1,25 @@
 //! One backend: its address, its weight and its live counters.
 
+mod change;
+pub(crate) mod flags;
+mod pick;
+
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use crate::health::{Health, HealthMachine, Thresholds};
+use self::flags::{DRAINING, EJECTED, FOREIGN, Flags, REFUSED, SLOW};
+use crate::{
+    clock::{Epoch, Moment},
+    foreign::Foreign,
+    health::{Health, HealthMachine, Thresholds},
+    outlier::{self, Detector},
+    policy::peak_ewma::Latency,
+};
 
 /// The largest weight.
 pub const MAX_WEIGHT: u32 = 1000;
@@ -24,6 +35,19 @@ pub enum Origin {
     Added,
 }
 
+/// A backend as configuration or discovery wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// `host:port`.
+    pub address: String,
+    /// 1 to [`MAX_WEIGHT`].
+    pub weight: u32,
+    /// Its priority: calls go to the lowest tier that is well. 0 for most.
+    pub tier: u8,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
 /// How a call ended, as far as the backend is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -33,20 +57,52 @@ pub enum Outcome {
     Failure,
 }
 
-/// One backend of a pool, shared by everything that picks it, probes it or shows it.
+/// Whether a backend is ejected: taken out because calls to it failed, whatever its checks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ejection {
+    /// It is not.
+    None,
+    /// It gets no calls.
+    Ejected,
+    /// Its time is over: it gets one call at a time until one succeeds.
+    HalfOpen,
+}
+
+/// One backend of a pool, shared by everything that picks it, probes it or shows it. [`Backends`](crate::Backends)
+/// makes them.
 #[derive(Debug)]
 pub struct Backend {
+    hot: Hot,
     address: String,
     origin: Origin,
-    weight: AtomicU32,
+    epoch: Epoch,
+    hash: u64,
     changed: AtomicBool,
-    draining: AtomicBool,
     suspected: AtomicBool,
-    health: AtomicU8,
-    machine: Mutex<Machine>,
-    pub(crate) in_flight: AtomicU64,
-    calls: AtomicU64,
+    /// There when the pool began, and not judged yet.
+    founding: AtomicBool,
+    /// When its ejection ends.
+    ejected_until: AtomicU64,
+    /// When its slow start began; 0 while nobody has noted the time.
+    slow_since: AtomicU64,
+    foreign: Foreign,
     failures: AtomicU64,
+    machine: Mutex<Machine>,
+    detector: Mutex<Detector>,
+}
+
+/// What every pick reads, on a cache line of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Hot {
+    in_flight: AtomicU64,
+    flags: AtomicU32,
+    weight: AtomicU32,
+    calls: AtomicU64,
+    latency: Latency,
+    /// Its place in the round, with [`Policy::RoundRobin`](crate::Policy::RoundRobin).
+    pass: AtomicU64,
+    tier: AtomicU8,
 }
 
 #[derive(Debug)]
@@ -58,22 +114,38 @@ struct Machine {
 
 impl Backend {
     /// A backend that no check has seen yet. The weight is brought into 1 to [`MAX_WEIGHT`].
-    #[must_use]
-    pub fn new(address: impl Into<String>, weight: u32, origin: Origin, thresholds: Thresholds) -> Self {
+    pub(crate) fn new(
+        desired: &Desired,
+        thresholds: Thresholds,
+        outlier: outlier::Settings,
+        epoch: Epoch,
+        founding: bool,
+    ) -> Self {
         let machine =
             Machine { health: HealthMachine::new(thresholds), last_error: String::new(), since: None };
         Self {
-            address: address.into(),
-            origin,
-            weight: AtomicU32::new(weight.clamp(1, MAX_WEIGHT)),
+            hot: Hot {
+                in_flight: AtomicU64::new(0),
+                flags: AtomicU32::new(Health::Unknown as u32),
+                weight: AtomicU32::new(desired.weight.clamp(1, MAX_WEIGHT)),
+                calls: AtomicU64::new(0),
+                latency: Latency::default(),
+                pass: AtomicU64::new(0),
+                tier: AtomicU8::new(desired.tier),
+            },
+            hash: crate::policy::rendezvous::hash(desired.address.as_bytes()),
+            address: desired.address.clone(),
+            origin: desired.origin,
+            epoch,
             changed: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
             suspected: AtomicBool::new(false),
-            health: AtomicU8::new(Health::Unknown as u8),
-            machine: Mutex::new(machine),
-            in_flight: AtomicU64::new(0),
-            calls: AtomicU64::new(0),
+            founding: AtomicBool::new(founding),
+            ejected_until: AtomicU64::new(0),
+            slow_since: AtomicU64::new(0),
+            foreign: Foreign::default(),
             failures: AtomicU64::new(0),
+            machine: Mutex::new(machine),
+            detector: Mutex::new(Detector::new(outlier, epoch.start())),
         }
     }
 
@@ -92,7 +164,13 @@ impl Backend {
     /// Its share of the calls, relative to the others.
     #[must_use]
     pub fn weight(&self) -> u32 {
-        self.weight.load(Ordering::Relaxed)
+        self.hot.weight.load(Ordering::Relaxed)
+    }
+
+    /// Its priority, lowest first.
+    #[must_use]
+    pub fn tier(&self) -> u8 {
+        self.hot.tier.load(Ordering::Relaxed)
     }
 
     /// Whether its weight or drain state was changed at run time.
@@ -104,31 +182,61 @@ impl Backend {
     /// Whether it is drained.
     #[must_use]
     pub fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.flags().has(DRAINING)
     }
 
     /// Its health as of the last check.
     #[must_use]
     pub fn health(&self) -> Health {
-        Health::from_u8(self.health.load(Ordering::Acquire))
+        self.flags().health()
     }
 
     /// Calls whose guard is alive.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.hot.in_flight.load(Ordering::Relaxed)
     }
 
     /// Calls given to it so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        self.hot.calls.load(Ordering::Relaxed)
     }
 
     /// Calls that it failed so far.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Calls that others have in flight to it: what is left of its last report.
+    #[must_use]
+    pub fn foreign(&self, now: Instant) -> f64 {
+        self.foreign_at(self.epoch.moment(now))
+    }
+
+    /// The peak-sensitive average of its time to first byte; `None` before the first sample.
+    #[must_use]
+    pub fn latency(&self, now: Instant) -> Option<Duration> {
+        self.hot.latency.average(self.epoch.moment(now))
+    }
+
+    /// Whether it is ejected, and whether that is over.
+    #[must_use]
+    pub fn ejection(&self, now: Instant) -> Ejection {
+        if !self.flags().has(EJECTED) {
+            Ejection::None
+        } else if self.ejection_ended(self.epoch.moment(now)).is_some() {
+            Ejection::HalfOpen
+        } else {
+            Ejection::Ejected
+        }
+    }
+
+    /// Whether it gets no calls because it is ejected. A half-open backend gets some.
+    #[must_use]
+    pub fn is_ejected(&self, now: Instant) -> bool {
+        self.ejection(now) == Ejection::Ejected
     }
 
     /// Why it is unhealthy, in words; empty when it is not.
@@ -156,11 +264,13 @@ impl Backend {
         self.publish(&mut machine, change, now)
     }
 
-    /// Takes it out of rotation at once, until a check passes: a connection to it failed.
+    /// Takes it out of rotation at once, until a check passes: a connection to it failed. It is not even picked in a
+    /// panic.
     pub fn mark_down(&self, reason: &str, now: Instant) -> Option<Health> {
         let mut machine = self.machine();
         reason.clone_into(&mut machine.last_error);
         let change = machine.health.mark_down();
+        self.set(REFUSED, true);
         self.publish(&mut machine, change, now)
     }
 
@@ -182,34 +292,54 @@ impl Backend {
         self.publish(&mut machine, change, now)
     }
 
+    /// Takes it out of rotation until then, whatever its checks say; after that it is
+    /// [half-open](Ejection::HalfOpen). Again, it moves the end.
+    pub fn eject_until(&self, until: Instant) {
+        self.ejected_until.store(self.epoch.moment(until).0, Ordering::Release);
+        self.set(EJECTED, true);
+    }
+
+    /// Ends its ejection; it returns by slow start.
+    pub fn readmit(&self, now: Instant) {
+        if self.set(EJECTED, false) {
+            self.begin_slow_start(self.epoch.moment(now));
+        }
+    }
+
+    /// Takes the backend's own count of the calls it has in flight. What is above ours is foreign load, which counts
+    /// like our own and fades over 10 s in a straight line.
+    pub fn report_load(&self, reported_in_flight: u64, now: Instant) {
+        let foreign = reported_in_flight.saturating_sub(self.in_flight());
+        self.foreign.report(foreign, self.epoch.moment(now));
+        if !self.flags().has(FOREIGN) {
+            self.set(FOREIGN, true);
+        }
+    }
+
     fn publish(&self, machine: &mut Machine, change: Option<Health>, now: Instant) -> Option<Health> {
         let health = change?;
         machine.since = Some(now);
+        let first_of_founding = self.founding.swap(false, Ordering::Relaxed);
         if health == Health::Healthy {
             machine.last_error.clear();
+            self.set(REFUSED, false);
+            if !first_of_founding {
+                self.begin_slow_start(self.epoch.moment(now));
+            }
         }
-        self.health.store(health as u8, Ordering::Release);
+        let with_health = |flags| Some(Flags(flags).with_health(health).0);
+        let _ = self.hot.flags.fetch_update(Ordering::Release, Ordering::Relaxed, with_health);
         Some(health)
     }
 
-    pub(crate) fn set_weight(&self, weight: u32) {
-        self.weight.store(weight.clamp(1, MAX_WEIGHT), Ordering::Relaxed);
-        self.changed.store(true, Ordering::Relaxed);
+    fn begin_slow_start(&self, at: Moment) {
+        self.slow_since.store(at.0, Ordering::Relaxed);
+        self.set(SLOW, true);
     }
 
-    pub(crate) fn configure_weight(&self, weight: u32) {
-        if !self.changed() {
-            self.weight.store(weight.clamp(1, MAX_WEIGHT), Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn set_draining(&self, draining: bool) {
-        self.draining.store(draining, Ordering::Relaxed);
-        self.changed.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_call(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    /// What judges it by how its calls end.
+    pub(crate) fn detector(&self) -> MutexGuard<'_, Detector> {
+        self.detector.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // A panic cannot leave the machine half-changed: its methods only assign.
@@ -218,34 +348,5 @@ impl Backend {
     }
 }
 
-/// A call in flight to a backend: counted from the pick until this is dropped.
-#[derive(Debug)]
-pub struct InFlight {
-    backend: Arc<Backend>,
-}
-
-impl InFlight {
-    /// Wraps a reservation that has been counted already.
-    pub(crate) const fn reserved(backend: Arc<Backend>) -> Self {
-        Self { backend }
-    }
-
-    /// The picked backend.
-    #[must_use]
-    pub const fn backend(&self) -> &Arc<Backend> {
-        &self.backend
-    }
-
-    /// Records how the call ended, apart from ending it.
-    pub fn record(&self, outcome: Outcome) {
-        if outcome == Outcome::Failure {
-            self.backend.failures.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+#[cfg(test)]
+mod tests;

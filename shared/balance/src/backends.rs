@@ -1,26 +1,28 @@
 //! The backends of a pool: one list, swapped as a whole, whose counters survive the swap.
 
-use std::sync::{
-    Arc, Mutex, PoisonError, RwLock,
-    atomic::{AtomicUsize, Ordering},
+mod ejection;
+pub(crate) mod list;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
+pub use self::ejection::Observed;
+use self::list::List;
 use crate::{
-    backend::{Backend, InFlight, MAX_WEIGHT, Origin},
+    backend::{Backend, Desired, MAX_WEIGHT, Origin},
+    clock::Epoch,
+    contest::Contest,
+    eligibility::{Ask, Refusal, Rules},
     health::Thresholds,
-    least_connections,
+    in_flight::InFlight,
+    recorder::{PickRecord, Recorder},
+    settings::Settings,
 };
-
-/// A backend as configuration or discovery wants it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Desired {
-    /// `host:port`.
-    pub address: String,
-    /// 1 to [`MAX_WEIGHT`].
-    pub weight: u32,
-    /// Where it comes from.
-    pub origin: Origin,
-}
 
 /// Why a change was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,28 +42,40 @@ pub enum ChangeError {
 #[derive(Debug)]
 pub struct Backends {
     thresholds: Thresholds,
-    list: RwLock<Arc<[Arc<Backend>]>>,
+    epoch: Epoch,
+    list: RwLock<Arc<List>>,
+    changes: Mutex<Changes>,
+    ticket: AtomicU64,
+    recorder: Recorder,
+}
+
+/// What only changes of the list need. Held while one is made.
+#[derive(Debug, Default)]
+struct Changes {
     /// Addresses removed at run time, which configuration and discovery do not bring back.
-    removed: Mutex<Vec<String>>,
-    ticket: AtomicUsize,
+    removed: Vec<String>,
+    /// Whether there has been a list with somebody in it.
+    begun: bool,
 }
 
 impl Backends {
     /// An empty pool.
     #[must_use]
-    pub fn new(thresholds: Thresholds) -> Self {
+    pub fn new(thresholds: Thresholds, settings: Settings, now: Instant) -> Self {
         Self {
             thresholds,
-            list: RwLock::new(Arc::new([])),
-            removed: Mutex::new(Vec::new()),
-            ticket: AtomicUsize::new(0),
+            epoch: Epoch::new(now),
+            list: RwLock::new(List::new(Arc::new([]), settings, None)),
+            changes: Mutex::default(),
+            ticket: AtomicU64::new(0),
+            recorder: Recorder::new(settings.recorded_picks),
         }
     }
 
     /// The backends as of now.
     #[must_use]
     pub fn list(&self) -> Arc<[Arc<Backend>]> {
-        Arc::clone(&self.list.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.list.read().unwrap_or_else(PoisonError::into_inner).backends)
     }
 
     /// The backend of that address.
@@ -70,62 +84,98 @@ impl Backends {
         self.list().iter().find(|backend| backend.address() == address).cloned()
     }
 
-    /// Picks the backend for a call, leaving out those that it has tried. `None` when no backend is left that is not
-    /// unhealthy or drained. The call is in flight until the guard is dropped.
+    /// How the pool balances.
     #[must_use]
-    pub fn pick(&self, tried: &[Arc<Backend>]) -> Option<InFlight> {
+    pub fn settings(&self) -> Settings {
+        self.list.read().unwrap_or_else(PoisonError::into_inner).settings
+    }
+
+    /// Changes how the pool balances, for every pick that begins from now on. The size of the recorder stays.
+    pub fn configure(&self, settings: Settings) {
+        let mut list = self.write();
+        *list = List::new(Arc::clone(&list.backends), settings, Some(&list));
+        drop(list);
+        for backend in self.list().iter() {
+            backend.detector().configure(settings.outlier);
+        }
+    }
+
+    /// Picks the backend for a call: first who may take it, then by the pool's [`Policy`](crate::Policy). The call is in
+    /// flight until the guard is dropped. Does not allocate, and waits only for a change of the list.
+    ///
+    /// # Errors
+    /// [`Refusal::NoneHealthy`] when nobody may be picked who was not tried; [`Refusal::Full`] when only room is lacking.
+    pub fn pick(&self, ask: &Ask<'_>) -> Result<InFlight, Refusal> {
         let ticket = self.ticket.fetch_add(1, Ordering::Relaxed);
-        let picked = least_connections::pick(&self.list(), tried, ticket)?;
-        picked.backend().count_call();
-        Some(picked)
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let rules = Rules::new(&list.settings, ask.tried, self.epoch.moment(ask.now), ticket);
+        let trace = self.recorder.trace(ticket, &list, ask.now, ask.tried.len());
+        Contest::new(&list, rules, ask.now, ticket, trace).run(ask)
+    }
+
+    /// The last picks, newest first.
+    #[must_use]
+    pub fn recorded(&self) -> Vec<PickRecord> {
+        self.recorder.recorded()
     }
 
     /// Makes the list what configuration and discovery want, keeping the counters, health and run-time changes of
     /// those that stay, and those added at run time.
+    ///
+    /// The backends of the first list that has any are the pool's founders: their first good check is no return, so
+    /// that a restart of the gateway does not slow-start whoever happens to be checked last.
     pub fn reconcile(&self, desired: &[Desired]) {
-        let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changes();
+        let mut list = self.write();
         let mut next: Vec<Arc<Backend>> = Vec::with_capacity(desired.len());
         for want in desired {
             let known = next.iter().any(|backend| backend.address() == want.address);
-            if known || removed.contains(&want.address) {
+            if known || changes.removed.contains(&want.address) {
                 continue;
             }
-            match list.iter().find(|backend| backend.address() == want.address) {
-                Some(backend) => {
-                    backend.configure_weight(want.weight);
-                    next.push(Arc::clone(backend));
-                }
-                None => next.push(Arc::new(Backend::new(
-                    &want.address,
-                    want.weight,
-                    want.origin,
-                    self.thresholds,
-                ))),
-            }
+            let stays = list.backends.iter().find(|backend| backend.address() == want.address);
+            next.push(stays.map_or_else(
+                || {
+                    Arc::new(Backend::new(
+                        want,
+                        self.thresholds,
+                        list.settings.outlier,
+                        self.epoch,
+                        !changes.begun,
+                    ))
+                },
+                |backend| {
+                    backend.configure(want);
+                    Arc::clone(backend)
+                },
+            ));
         }
-        for added in list.iter().filter(|backend| backend.origin() == Origin::Added) {
+        for added in list.backends.iter().filter(|backend| backend.origin() == Origin::Added) {
             if !next.iter().any(|backend| backend.address() == added.address()) {
                 next.push(Arc::clone(added));
             }
         }
-        *list = next.into();
+        changes.begun |= !next.is_empty();
+        *list = List::new(next.into(), list.settings, Some(&list));
     }
 
-    /// Adds a backend at run time.
+    /// Adds a backend at run time, in tier 0.
     ///
     /// # Errors
     /// When it is there already or the weight is out of range.
     pub fn add(&self, address: &str, weight: u32) -> Result<Arc<Backend>, ChangeError> {
         check_weight(weight)?;
-        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        if list.iter().any(|backend| backend.address() == address) {
+        let mut changes = self.changes();
+        let mut list = self.write();
+        if list.backends.iter().any(|backend| backend.address() == address) {
             return Err(ChangeError::Exists(address.to_owned()));
         }
-        removed.retain(|other| other != address);
-        let backend = Arc::new(Backend::new(address, weight, Origin::Added, self.thresholds));
-        *list = list.iter().cloned().chain([Arc::clone(&backend)]).collect();
+        changes.removed.retain(|other| other != address);
+        let desired = Desired { address: address.to_owned(), weight, tier: 0, origin: Origin::Added };
+        let backend =
+            Arc::new(Backend::new(&desired, self.thresholds, list.settings.outlier, self.epoch, false));
+        let next = list.backends.iter().cloned().chain([Arc::clone(&backend)]).collect();
+        *list = List::new(next, list.settings, Some(&list));
         Ok(backend)
     }
 
@@ -134,15 +184,16 @@ impl Backends {
     /// # Errors
     /// When it is not there.
     pub fn remove(&self, address: &str) -> Result<(), ChangeError> {
-        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(gone) = list.iter().find(|backend| backend.address() == address) else {
+        let mut changes = self.changes();
+        let mut list = self.write();
+        let Some(gone) = list.backends.iter().find(|backend| backend.address() == address) else {
             return Err(ChangeError::Unknown(address.to_owned()));
         };
         if gone.origin() != Origin::Added {
-            removed.push(address.to_owned());
+            changes.removed.push(address.to_owned());
         }
-        *list = list.iter().filter(|backend| backend.address() != address).cloned().collect();
+        let next = list.backends.iter().filter(|backend| backend.address() != address).cloned().collect();
+        *list = List::new(next, list.settings, Some(&list));
         Ok(())
     }
 
@@ -166,6 +217,14 @@ impl Backends {
         backend.set_draining(draining);
         Ok(backend)
     }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Arc<List>> {
+        self.list.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn check_weight(weight: u32) -> Result<(), ChangeError> {
@@ -173,51 +232,4 @@ fn check_weight(weight: u32) -> Result<(), ChangeError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-
-    fn want(address: &str, weight: u32) -> Desired {
-        Desired { address: address.to_owned(), weight, origin: Origin::Config }
-    }
-
-    fn addresses(backends: &Backends) -> Vec<String> {
-        backends.list().iter().map(|backend| backend.address().to_owned()).collect()
-    }
-
-    #[test]
-    fn counters_and_run_time_changes_survive_a_reconcile() {
-        let backends = Backends::new(Thresholds::default());
-        backends.reconcile(&[want("a:1", 1), want("b:1", 1)]);
-        backends.get("a:1").unwrap().checked(Ok(()), Instant::now());
-        let call = backends.pick(&[]).unwrap();
-        assert_eq!(call.backend().address(), "a:1");
-        backends.set_weight("a:1", 5).unwrap();
-        backends.add("c:1", 2).unwrap();
-        backends.remove("b:1").unwrap();
-
-        backends.reconcile(&[want("a:1", 3), want("b:1", 1), want("d:1", 1)]);
-        assert_eq!(addresses(&backends), ["a:1", "d:1", "c:1"], "removed stays removed, added stays added");
-        let a = backends.get("a:1").unwrap();
-        assert_eq!((a.in_flight(), a.weight(), a.changed()), (1, 5, true));
-
-        backends.reconcile(&[]);
-        assert_eq!(addresses(&backends), ["c:1"]);
-        drop(call);
-        assert_eq!(a.in_flight(), 0);
-    }
-
-    #[test]
-    fn bad_changes_are_refused() {
-        let backends = Backends::new(Thresholds::default());
-        backends.add("a:1", 1).unwrap();
-        assert_eq!(backends.add("a:1", 1).unwrap_err(), ChangeError::Exists("a:1".into()));
-        assert_eq!(backends.add("b:1", 0).unwrap_err(), ChangeError::Weight(0));
-        assert_eq!(backends.set_weight("a:1", 1001).unwrap_err(), ChangeError::Weight(1001));
-        assert_eq!(backends.remove("x:1").unwrap_err(), ChangeError::Unknown("x:1".into()));
-        assert!(backends.pick(&[]).is_some(), "unknown health serves when nothing else does");
-        backends.set_draining("a:1", true).unwrap();
-        assert!(backends.pick(&[]).is_none());
-    }
-}
+mod tests;

@@ -117,6 +117,7 @@ impl<B: Body> Tracked<B> {
         grpc: bool,
         parts: &http::response::Parts,
     ) -> Self {
+        lease.first_byte();
         let address = lease.backend().address().to_owned();
         let http_status = parts.status.as_u16();
         let open = Some(Open { lease, http_status, grpc, _counted: counted });

@@ -18,8 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, body::Body};
 use tracing::{Instrument, Span, field::Empty};
 use weft_balance::{
-    Thresholds,
-    retry::{self, Deadline, Limits},
+    Class,
+    retry::{Deadline, Limits},
 };
 
 use crate::{
@@ -75,15 +75,12 @@ impl Channel {
         own: Option<tokio_util::sync::DropGuard>,
     ) -> Self {
         let pool = Pool::new(Settings {
-            name: name.to_owned(),
-            protocol: Protocol::Grpc,
-            check,
             interval: peer.health_interval,
             timeout: peer.health_interval.min(std::time::Duration::from_secs(5)),
-            thresholds: Thresholds::default(),
-            retry: retry::Policy::default(),
+            ..Settings::new(name, Protocol::Grpc, check)
         });
-        let targets = peer.addresses.iter().map(|address| Target { address: address.clone(), weight: 1 });
+        let targets =
+            peer.addresses.iter().map(|address| Target { address: address.clone(), weight: 1, tier: 0 });
         discovery::start(&pool, targets.collect(), peer.refresh, tasks, stopping.clone());
         probe::start(&pool, tasks, stopping);
         let upstream = Upstream::new(pool, tasks.clone());
@@ -132,6 +129,7 @@ impl Inner {
             peek: method.idempotent && !method.streaming,
             grpc: true,
             key: None,
+            class: Class::Interactive,
             idle: None,
         };
         let sent = self.upstream.call(request.map(Replay::new), &terms, &mut Course::default()).await;

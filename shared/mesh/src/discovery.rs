@@ -18,6 +18,8 @@ pub struct Target {
     pub address: String,
     /// The weight of each of them.
     pub weight: u32,
+    /// The priority of each of them.
+    pub tier: u8,
 }
 
 impl Target {
@@ -32,7 +34,12 @@ impl Target {
 
     fn literal(&self) -> Option<Desired> {
         let address: SocketAddr = self.address.parse().ok()?;
-        Some(Desired { address: address.to_string(), weight: self.weight, origin: Origin::Config })
+        Some(Desired {
+            address: address.to_string(),
+            weight: self.weight,
+            tier: self.tier,
+            origin: Origin::Config,
+        })
     }
 }
 
@@ -82,7 +89,12 @@ async fn resolve(pool: &Pool, target: &Target, known: &mut Vec<Desired>) {
             let mut addresses: Vec<String> = found.map(|address| address.to_string()).collect();
             addresses.sort();
             addresses.dedup();
-            let desired = |address| Desired { address, weight: target.weight, origin: Origin::Discovered };
+            let desired = |address| Desired {
+                address,
+                weight: target.weight,
+                tier: target.tier,
+                origin: Origin::Discovered,
+            };
             *known = addresses.into_iter().map(desired).collect();
         }
         Ok(Err(error)) => tracing::warn!(pool = pool.name(), name = target.address, %error, "lookup failed"),

@@ -12,31 +12,47 @@ use crate::pool::Pool;
 /// A call in flight to a backend. Dropped without a verdict, it was cancelled.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    call: InFlight,
+    /// Until it is dropped.
+    call: Option<InFlight>,
+    backend: Arc<Backend>,
     pool: Arc<Pool>,
     settled: bool,
 }
 
 impl Lease {
-    pub(crate) const fn new(call: InFlight, pool: Arc<Pool>) -> Self {
-        Self { call, pool, settled: false }
+    pub(crate) fn new(call: InFlight, pool: Arc<Pool>) -> Self {
+        let backend = Arc::clone(call.backend());
+        Self { call: Some(call), backend, pool, settled: false }
     }
 
     pub(crate) const fn backend(&self) -> &Arc<Backend> {
-        self.call.backend()
+        &self.backend
+    }
+
+    /// The response has begun.
+    pub(crate) fn first_byte(&self) {
+        if let Some(call) = &self.call {
+            call.first_byte(Instant::now());
+        }
     }
 
     /// Takes what the backend says of its load.
-    pub(crate) fn report_load(&self, _in_flight: u64) {}
+    pub(crate) fn report_load(&self, in_flight: u64) {
+        self.backend.report_load(in_flight, Instant::now());
+    }
 
     /// Notes how the attempt ended: once, the first verdict counts.
     pub(crate) fn settle(&mut self, ending: &Ending<'_>) -> Verdict {
         let verdict = classify(ending);
-        if !self.settled {
+        if let (false, Some(call)) = (self.settled, &self.call) {
             self.settled = true;
-            let failed = verdict.blame == Blame::Failed;
-            self.call.record(if failed { Outcome::Failure } else { Outcome::Success });
-            self.pool.observe(&self.call, &verdict, Instant::now());
+            // What says nothing of the backend must not end its ejection.
+            match verdict.blame {
+                Blame::Success | Blame::Caller => call.record(Outcome::Success),
+                Blame::Failed => call.record(Outcome::Failure),
+                Blame::Overloaded | Blame::Nobody => {}
+            }
+            self.pool.observe(call, &verdict, Instant::now());
         }
         verdict
     }
@@ -47,5 +63,7 @@ impl Drop for Lease {
         if !self.settled {
             self.settle(&Ending { client_reset: true, ..Ending::from(How::Cancelled) });
         }
+        self.call = None;
+        self.pool.freed();
     }
 }

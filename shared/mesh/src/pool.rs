@@ -1,5 +1,6 @@
 //! A named set of interchangeable backends, shared by the whole process: who is there, how loaded, how well.
 
+mod room;
 mod tally;
 
 use std::{
@@ -9,15 +10,15 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 use weft_balance::{
-    Backend, Backends, InFlight, Thresholds,
+    Ask, Backend, Backends, InFlight, Observed, Refusal, Thresholds,
     retry::{self, Budget},
-    verdict::{Cause, Verdict},
+    verdict::{Blame, Cause, Verdict},
 };
 
-pub use tally::Tally;
-pub(crate) use tally::count;
-
-use crate::{error::MeshError, lease::Lease, probe::Check};
+use self::room::Room;
+pub use self::tally::Tally;
+pub(crate) use self::tally::count;
+use crate::{error::MeshError, lease::Lease, probe::Check, terms::Terms};
 
 /// What a pool's backends speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub enum Protocol {
 }
 
 /// Everything about a pool but its backends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// For people, metrics and errors.
     pub name: String,
@@ -43,8 +44,63 @@ pub struct Settings {
     pub timeout: Duration,
     /// How many results in a row change a backend's health.
     pub thresholds: Thresholds,
+    /// How calls are spread over the backends.
+    pub balance: weft_balance::Settings,
     /// When a call is sent again.
     pub retry: retry::Policy,
+    /// How many calls may be under way a second time.
+    pub budget: BudgetLimits,
+    /// How calls wait for a backend with room.
+    pub waiting: Waiting,
+}
+
+/// The limits of a retry budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetLimits {
+    /// Of the calls in flight. Default 20.
+    pub percent: u32,
+    /// In any case. Default 3.
+    pub least: u32,
+}
+
+impl Default for BudgetLimits {
+    fn default() -> Self {
+        Self { percent: 20, least: 3 }
+    }
+}
+
+/// How calls wait when every healthy backend has as many as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Calls that may wait; further ones are refused. Default 128.
+    pub limit: usize,
+    /// How long each may. Default 3 s, as linkerd's failfast.
+    pub time: Duration,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { limit: 128, time: Duration::from_secs(3) }
+    }
+}
+
+impl Settings {
+    /// The defaults, for a pool of that name and protocol whose backends are checked so.
+    #[must_use]
+    pub fn new(name: &str, protocol: Protocol, check: Check) -> Self {
+        Self {
+            name: name.to_owned(),
+            protocol,
+            check,
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            thresholds: Thresholds::default(),
+            balance: weft_balance::Settings::default(),
+            retry: retry::Policy::default(),
+            budget: BudgetLimits::default(),
+            waiting: Waiting::default(),
+        }
+    }
 }
 
 /// The backends of a pool and what is known of them, shared by all threads.
@@ -62,21 +118,21 @@ pub struct Pool {
     pub budget: Budget,
     /// What is counted of its attempts.
     pub tally: Tally,
+    room: Room,
 }
 
 impl Pool {
     /// A pool without backends yet.
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
-        let backends = Backends::new(settings.thresholds);
-        let (disturbed, resolved) = (Notify::new(), watch::Sender::new(false));
         Arc::new(Self {
-            settings,
-            backends,
-            disturbed,
-            resolved,
-            budget: Budget::default(),
+            backends: Backends::new(settings.thresholds, settings.balance, Instant::now()),
+            disturbed: Notify::new(),
+            resolved: watch::Sender::new(false),
+            budget: Budget::new(settings.budget.percent, settings.budget.least),
             tally: Tally::default(),
+            room: Room::new(settings.waiting),
+            settings,
         })
     }
 
@@ -86,9 +142,16 @@ impl Pool {
         &self.settings.name
     }
 
+    /// Calls that wait for a backend with room.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.room.waiting()
+    }
+
     /// Tells the probes that the list of backends changed.
     pub fn changed(&self) {
         self.disturbed.notify_waiters();
+        self.room.made();
     }
 
     /// A connection to a backend ended: it may be gone, so it is checked now instead of at the next interval.
@@ -99,13 +162,42 @@ impl Pool {
         }
     }
 
+    /// A call is over: whoever waits may have its place.
+    pub(crate) fn freed(&self) {
+        self.room.made();
+    }
+
     /// Takes the verdict on an attempt.
     pub(crate) fn observe(&self, call: &InFlight, verdict: &Verdict, now: Instant) {
         self.tally.ended(verdict);
-        let refused =
-            matches!(verdict.cause, Cause::ConnectFailed | Cause::ConnectTimeout | Cause::RefusedStream);
-        if refused {
-            self.mark_down(call.backend(), verdict.cause.label(), now);
+        let backend = call.backend();
+        if matches!(verdict.blame, Blame::Failed | Blame::Overloaded) {
+            call.failed(now);
+        }
+        if matches!(verdict.cause, Cause::ConnectFailed | Cause::ConnectTimeout | Cause::RefusedStream) {
+            self.mark_down(backend, verdict.cause.label(), now);
+        }
+        match self.backends.observe(call, verdict, now, fastrand::u32(..)) {
+            Observed::Ejected { trip, time } => {
+                count(&self.tally.ejections);
+                let reason = trip.map_or("its probe failed", |trip| trip.label());
+                tracing::warn!(
+                    pool = self.name(),
+                    backend = backend.address(),
+                    reason,
+                    ?time,
+                    "backend is ejected"
+                );
+            }
+            Observed::TooMany(_) => count(&self.tally.ejections_overflow),
+            Observed::Readmitted => {
+                tracing::info!(
+                    pool = self.name(),
+                    backend = backend.address(),
+                    "backend is back from ejection"
+                );
+            }
+            Observed::Nothing => {}
         }
     }
 
@@ -116,19 +208,38 @@ impl Pool {
         }
     }
 
-    /// Picks the backend for a call, leaving out those it has tried.
-    pub(crate) async fn lease(self: &Arc<Self>, tried: &[Arc<Backend>]) -> Result<Lease, MeshError> {
-        if let Some(call) = self.backends.pick(tried) {
-            return Ok(Lease::new(call, Arc::clone(self)));
+    /// Picks the backend for a call, leaving out those it has tried; waits for room where all have none.
+    pub(crate) async fn lease(
+        self: &Arc<Self>,
+        tried: &[Arc<Backend>],
+        terms: &Terms,
+    ) -> Result<Lease, MeshError> {
+        let pick = || self.backends.pick(&Ask { tried, key: terms.key, now: Instant::now() });
+        let lease = |call| Lease::new(call, Arc::clone(self));
+        // Those who wait already come first.
+        let mut picked = if self.room.is_contended() { Err(Refusal::Full) } else { pick() };
+        if picked.as_ref().is_err_and(|refusal| *refusal == Refusal::NoneHealthy) {
+            if !*self.resolved.borrow() {
+                // The caller's deadline bounds this wait, and discovery ends it either way.
+                let _ = self.resolved.subscribe().wait_for(|resolved| *resolved).await;
+            }
+            // Better one that failed calls than none at all.
+            self.backends.readmit_when_last(Instant::now());
+            picked = pick();
         }
-        if !*self.resolved.borrow() {
-            // The caller's deadline bounds this wait, and discovery ends it either way.
-            let _ = self.resolved.subscribe().wait_for(|resolved| *resolved).await;
+        match picked {
+            Ok(call) => Ok(lease(call)),
+            Err(Refusal::Full) => match self.room.wait(terms, &self.tally, pick).await {
+                Ok(call) => Ok(lease(call)),
+                Err(Refusal::Full) => Err(MeshError::Overloaded),
+                Err(Refusal::NoneHealthy) => Err(self.none_healthy()),
+            },
+            Err(Refusal::NoneHealthy) => Err(self.none_healthy()),
         }
-        let call = self.backends.pick(tried);
-        call.map(|call| Lease::new(call, Arc::clone(self))).ok_or_else(|| {
-            count(&self.tally.none_healthy);
-            MeshError::NoHealthyBackends { pool: self.name().to_owned() }
-        })
+    }
+
+    fn none_healthy(&self) -> MeshError {
+        count(&self.tally.none_healthy);
+        MeshError::NoHealthyBackends { pool: self.name().to_owned() }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use weft_balance::{
-    Backend, retry,
+    Backend, Class, retry,
     verdict::{Timeout, Verdict},
 };
 
@@ -28,6 +28,8 @@ pub struct Terms {
     pub grpc: bool,
     /// What a pool that keeps equal calls together tells them apart by.
     pub key: Option<u64>,
+    /// Who waits first when there is no room.
+    pub class: Class,
     /// Ends the call when neither side sends anything for too long.
     pub idle: Option<Activity>,
 }

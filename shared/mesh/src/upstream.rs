@@ -197,10 +197,10 @@ where
     async fn lease(&mut self, before: &Option<Outcome<B>>, course: &mut Course) -> Result<Lease, MeshError> {
         let pool = &self.upstream.pool;
         let asked = Instant::now();
-        let mut leased = self.within(pool.lease(&self.tried)).await;
+        let mut leased = self.within(pool.lease(&self.tried, self.terms)).await;
         if before.is_some() && matches!(leased, Ok(Err(_))) {
             self.tried.clear();
-            leased = self.within(pool.lease(&self.tried)).await;
+            leased = self.within(pool.lease(&self.tried, self.terms)).await;
         }
         course.queued += asked.elapsed();
         leased.unwrap_or_else(|timeout| Err(self.late(timeout)))

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use weft_balance::MAX_WEIGHT;
+use weft_balance::{MAX_WEIGHT, retry::MOST_ATTEMPTS};
 use weft_mesh::discovery::Target;
 use weft_runtime::config::Problems;
 
-use super::{Config, Pool, Route};
+use super::{Balance, Config, HashOn, Pool, Route, balance::code};
 
 pub(super) fn validate(config: &Config, problems: &mut Problems) {
     problems.require(!config.listeners.is_empty(), "listeners", "at least one is needed");
@@ -72,11 +72,56 @@ fn check_pool(pool: &Pool, key: &str, problems: &mut Problems) {
             problems.push(format!("{key}.{name}"), "must be longer than 0 s");
         }
     }
+    check_balance(pool, key, problems);
     if let Some(method) = &pool.stats_method
         && method.split('/').filter(|part| !part.is_empty()).count() != 2
     {
         problems.push(format!("{key}.stats_method"), format!("\"{method}\" is not package.Service/Method"));
     }
+}
+
+/// The numbers of a pool's balancing.
+fn check_balance(pool: &Pool, key: &str, problems: &mut Problems) {
+    let mut require = |holds: bool, name: &str, problem: &str| {
+        if !holds {
+            problems.push(format!("{key}.{name}"), problem);
+        }
+    };
+    let hashed = pool.balance == Balance::Rendezvous;
+    let hash_on = pool.hash_on.as_deref().map(HashOn::parse);
+    require(hash_on != Some(None), "hash_on", "must be `header:<name>` or `cookie:<name>`");
+    require(!hashed || hash_on.is_some(), "hash_on", "must be given with `balance = \"rendezvous\"`");
+    require(hashed || hash_on.is_none(), "hash_on", "goes with `balance = \"rendezvous\"`");
+    for (name, factor) in [
+        ("hash_balance_factor", pool.hash_balance_factor),
+        ("overprovisioning_factor", pool.overprovisioning_factor),
+    ] {
+        require((1.0..=100.0).contains(&factor), name, "must be 1 to 100");
+    }
+    require(pool.recorded_picks <= 65_536, "recorded_picks", "must be at most 65536");
+    require(!pool.max_wait.is_zero(), "max_wait", "must be longer than 0 s");
+    let aggression = pool.slow_start.aggression;
+    require(aggression > 0.0 && aggression <= 100.0, "slow_start.aggression", "must be above 0, at most 100");
+    for (name, percent) in [
+        ("slow_start.min_percent", pool.slow_start.min_percent),
+        ("panic.threshold_percent", pool.panic.threshold_percent),
+        ("outlier.success_rate_percent", pool.outlier.success_rate_percent),
+        ("outlier.max_ejected_percent", pool.outlier.max_ejected_percent),
+    ] {
+        require(percent <= 100, name, "must be at most 100");
+    }
+    require(pool.outlier.window.as_millis() >= 10, "outlier.window", "must be at least 10 ms");
+    let base = pool.outlier.base_ejection;
+    require(!base.is_zero(), "outlier.base_ejection", "must be longer than 0 s");
+    require(pool.outlier.max_ejection >= base, "outlier.max_ejection", "must be at least base_ejection");
+    let attempts = pool.retry.max_attempts;
+    require((1..=MOST_ATTEMPTS).contains(&attempts), "retry.max_attempts", "must be 1 to 5");
+    require(
+        pool.retry.codes.iter().all(|name| code(name).is_some()),
+        "retry.codes",
+        "must be names of gRPC codes",
+    );
+    require(pool.retry.max_backoff >= pool.retry.backoff, "retry.max_backoff", "must be at least backoff");
 }
 
 fn check_route(route: &Route, key: &str, problems: &mut Problems) {
@@ -173,6 +218,10 @@ mod tests {
             backends = [{ address = "nowhere" }, { address = "h:1", weight = 0 }, { address = "h:1", colour = "red" }]
             health = { healthy_threshold = 0, interval = "0s", path = "health" }
             stats_method = "GetStats"
+            balance = "rendezvous"
+            hash_balance_factor = 0.5
+            retry = { max_attempts = 6, codes = ["OOPS"] }
+            outlier = { success_rate_percent = 101, max_ejection = "1s" }
             [[pools]]
             name = "a"
             [[routes]]
@@ -198,6 +247,12 @@ mod tests {
             "pools[0].health.interval",
             "pools[0].health.path",
             "pools[0].stats_method",
+            "pools[0].hash_on: must be given",
+            "pools[0].hash_balance_factor",
+            "pools[0].retry.max_attempts",
+            "pools[0].retry.codes",
+            "pools[0].outlier.success_rate_percent",
+            "pools[0].outlier.max_ejection",
             "pools[1].name: \"a\" is taken",
             "routes[0].pool: there is no pool \"b\"",
             "routes[0].grpc_service",

@@ -33,7 +33,7 @@ fn config(echo: &[SocketAddr], web: &[SocketAddr], kind: HealthKind) -> Config {
     let pool = |name: &str, protocol, addresses: &[SocketAddr]| Pool {
         name: name.into(),
         protocol,
-        backends: addresses.iter().map(|a| Backend { address: a.to_string(), weight: 1 }).collect(),
+        backends: addresses.iter().map(|a| Backend { address: a.to_string(), weight: 1, tier: 0 }).collect(),
         health: health.clone(),
         ..Pool::default()
     };

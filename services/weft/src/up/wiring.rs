@@ -35,7 +35,7 @@ pub(super) fn wire(config: &mut Config, at: Addresses) {
             "assets" | "assets-http" => at.assets,
             _ => continue,
         };
-        pool.backends = vec![Backend { address: address.to_string(), weight: 1 }];
+        pool.backends = vec![Backend { address: address.to_string(), weight: 1, tier: 0 }];
         pool.health.interval = HEALTH_INTERVAL;
     }
 }

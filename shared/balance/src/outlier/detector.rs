@@ -61,6 +61,11 @@ impl Detector {
         Self { settings, state, consecutive: 0, window: Window::new(settings.window, now) }
     }
 
+    /// Judges by other settings from now on; what is known of the window stays.
+    pub const fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// Where it stands.
     #[must_use]
     pub const fn state(&self) -> State {

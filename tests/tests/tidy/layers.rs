@@ -22,13 +22,14 @@ const TONIC_FILES: [(&str, &str); 5] = [
 ];
 
 /// Places that may read the environment, with the reason.
-const ENVIRONMENT_READERS: [(&str, &str); 6] = [
+const ENVIRONMENT_READERS: [(&str, &str); 7] = [
     ("shared/runtime/src/config", "the one place that turns it into configuration"),
     ("shared/testkit/src/environment.rs", "test infrastructure has no configuration of its own"),
     ("services/queue/src/extractor/child.rs", "a test hook shows what the child was given"),
     ("services/weft/src/cli.rs", "NO_COLOR, the convention of terminals"),
     ("tests/tests", "tests are started with it"),
     ("proto/build.rs", "Cargo speaks to build scripts by it"),
+    ("tests/build.rs", "Cargo speaks to build scripts by it"),
 ];
 
 fn in_room(path: &str, room: &str) -> bool {

@@ -13,7 +13,7 @@ use crate::events::LIMIT;
 /// A gateway whose pool `peers` serves everything in `grpc.testing`. No checks: the peers have no health service, and
 /// those that misbehave would do so to a check.
 pub(crate) async fn gateway(backends: &[SocketAddr]) -> Running {
-    let backends = backends.iter().map(|a| Backend { address: a.to_string(), weight: 1 }).collect();
+    let backends = backends.iter().map(|a| Backend { address: a.to_string(), weight: 1, tier: 0 }).collect();
     let health = Health { kind: Some(HealthKind::None), ..Health::default() };
     let config = Config {
         workers: 1,

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -39,8 +39,11 @@ const CONNECTION_LIMIT: usize = 8;
 /// Streams after which a further connection is opened, if the peer does not allow fewer: three quarters of what it
 /// allows.
 const WELL_USED: usize = 128;
-/// What a peer is taken to allow until its SETTINGS have come (RFC 9113 §6.5.2 recommends no less).
+/// What a peer is taken to allow until it has answered (RFC 9113 §6.5.2 recommends no less).
 const ASSUMED_STREAMS: usize = 100;
+/// What is sent of it before its SETTINGS have come. The others wait in the connection: a peer that allows fewer would
+/// refuse them, and look ill.
+const FIRST_STREAMS: usize = 1;
 
 /// The HTTP/2 connections of one owner to one backend.
 pub(crate) struct SharedConnections<B> {
@@ -59,20 +62,28 @@ struct Connection<B> {
 }
 
 /// How many streams a connection has, and may have.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Streams {
     open: AtomicUsize,
+    /// As the connection has it; true once the peer's SETTINGS have come.
     allowed: AtomicUsize,
+    /// Whether they have: they come before any answer.
+    answered: AtomicBool,
 }
 
 impl Streams {
+    fn allowed(&self) -> usize {
+        let answered = self.answered.load(Ordering::Relaxed);
+        if answered { self.allowed.load(Ordering::Relaxed) } else { ASSUMED_STREAMS }
+    }
+
     fn has_room(&self) -> bool {
-        let allowed = self.allowed.load(Ordering::Relaxed);
+        let allowed = self.allowed();
         self.open.load(Ordering::Relaxed) < (allowed - allowed / 4).clamp(1, WELL_USED)
     }
 
     fn is_full(&self) -> bool {
-        self.open.load(Ordering::Relaxed) >= self.allowed.load(Ordering::Relaxed)
+        self.open.load(Ordering::Relaxed) >= self.allowed()
     }
 }
 
@@ -120,6 +131,7 @@ where
         let (mut sender, occupied) = self.place().await?;
         match sender.try_send_request(request).await {
             Ok(response) => {
+                occupied.0.answered.store(true, Ordering::Relaxed);
                 Ok(response.map(|incoming| LinkBody { incoming, held: Held::Stream { _occupied: occupied } }))
             }
             Err(mut refused) => {
@@ -194,13 +206,14 @@ where
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
+            .initial_max_send_streams(FIRST_STREAMS)
             .max_header_list_size(64 * 1024)
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10))
             .handshake(TokioIo::new(stream));
         let (sender, mut connection) = handshake.await?;
         count(&self.pool.tally.connections);
-        let streams = Arc::new(Streams { open: AtomicUsize::new(0), allowed: ASSUMED_STREAMS.into() });
+        let streams = Arc::new(Streams::default());
         let (address, pool, counted) = (self.address.clone(), Arc::clone(&self.pool), Arc::clone(&streams));
         self.tasks.spawn(async move {
             // Polled for every call sent, which is when the peer's limit matters.

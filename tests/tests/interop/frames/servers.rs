@@ -202,6 +202,19 @@ async fn calls_over_max_streams_wait_and_none_fails() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn calls_over_max_streams_use_the_other_replica_too() {
+    let backends = [one_at_a_time().await, one_at_a_time().await];
+    let gateway = gateway(&backends.each_ref().map(|backend| backend.address)).await;
+    let client = client(gateway.address).await;
+    let outcomes = join_all((0..50).map(|_| call(&client))).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let calls = backends.each_ref().map(|backend| backend.seen.calls());
+    assert_eq!(calls[0] + calls[1], 50);
+    assert!(calls.iter().all(|calls| *calls >= 10), "{calls:?}");
+    gateway.stop().await;
+}
+
 /// A message in DATA frames of five bytes each. With padding they take more than a stream's window, all of which counts
 /// (RFC 9113 §6.9.1), so the end comes only if padding is given back.
 async fn message_in_small_frames(padding: Option<u8>) {

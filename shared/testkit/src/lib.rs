@@ -17,9 +17,12 @@
 //! # }
 //! ```
 //!
+//! [`DnsServer`] is a stub in the test's own process: it answers what it was told, with the TTL it was told, or fails.
+//!
 //! A server that cannot be had is an error that names what is missing and how to install it, never a skipped test.
 #![forbid(unsafe_code)]
 
+mod dns;
 mod environment;
 mod error;
 mod eventually;
@@ -36,6 +39,7 @@ mod servers;
 mod shared;
 mod watchdog;
 
+pub use dns::{DnsFailure, DnsServer};
 pub use error::{Error, Result};
 pub use eventually::{eventually, eventually_ok};
 pub use ledger::record as record_server;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use weft_balance::{Backend, Thresholds};
 use weft_mesh::{
-    discovery::{self, Target},
+    discovery::{self, Discovery, Sources, Target},
     pool::{Pool, Protocol, Settings},
     probe::{self, Check},
 };
@@ -22,6 +22,8 @@ pub struct Entry {
     pub pool: Arc<Pool>,
     /// As configured.
     pub config: config::Pool,
+    /// Finds them.
+    pub discovery: Discovery,
 }
 
 /// All pools by name.
@@ -30,17 +32,15 @@ pub struct Pools(Arc<BTreeMap<String, Entry>>);
 
 impl Pools {
     /// Builds the pools and starts discovery and health checks for them.
-    pub(crate) fn start(pools: &[config::Pool], scope: &Scope) -> Self {
+    pub(crate) fn start(config: &config::Config, scope: &Scope) -> Self {
         let mut entries = BTreeMap::new();
-        for config in pools {
+        let nameservers = &config.nameservers;
+        for config in &config.pools {
             let pool = Pool::new(settings(config));
-            let targets = config.backends.iter();
-            let targets = targets
-                .map(|b| Target { address: b.address.clone(), weight: b.weight, tier: b.tier })
-                .collect();
-            discovery::start(&pool, targets, config.refresh, &scope.tasks, scope.draining.clone());
+            let sources = sources(config, nameservers);
+            let discovery = discovery::start(&pool, sources, &scope.tasks, scope.draining.clone());
             probe::start(&pool, &scope.tasks, scope.draining.clone());
-            entries.insert(config.name.clone(), Entry { pool, config: config.clone() });
+            entries.insert(config.name.clone(), Entry { pool, config: config.clone(), discovery });
         }
         Self(Arc::new(entries))
     }
@@ -100,6 +100,18 @@ impl Pools {
     }
 }
 
+fn sources(config: &config::Pool, nameservers: &[SocketAddr]) -> Sources {
+    let targets = config.backends.iter();
+    Sources {
+        targets: targets
+            .map(|b| Target { address: b.address.clone(), weight: b.weight, tier: b.tier })
+            .collect(),
+        file: config.backends_file.clone(),
+        refresh: config.refresh,
+        nameservers: nameservers.to_vec(),
+    }
+}
+
 fn settings(config: &config::Pool) -> Settings {
     let protocol = match config.protocol {
         config::Protocol::Grpc => Protocol::Grpc,
@@ -119,6 +131,7 @@ fn settings(config: &config::Pool) -> Settings {
             HealthKind::Tcp => Check::Tcp,
             HealthKind::None => Check::None,
         },
+        authority: health.authority.clone(),
         interval: health.interval,
         timeout: health.timeout,
         thresholds: Thresholds { healthy: health.healthy_threshold, unhealthy: health.unhealthy_threshold },

@@ -4,7 +4,7 @@ mod balance;
 mod check;
 mod route;
 
-use std::time::Duration;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use weft_runtime::config::{Admin, Lifecycle, Problems, Telemetry, duration};
@@ -27,6 +27,8 @@ pub struct Config {
     pub lifecycle: Lifecycle,
     /// What it tells of itself.
     pub telemetry: Telemetry,
+    /// DNS servers that resolve the backends' names. Default: none, which means those of `/etc/resolv.conf`.
+    pub nameservers: Vec<SocketAddr>,
     /// Sets of interchangeable backends. Default: Weft's services at their default ports.
     pub pools: Vec<Pool>,
     /// Which calls go to which pool. Default: Weft's services and the asset paths.
@@ -115,9 +117,13 @@ pub struct Pool {
     pub retry: Retry,
     /// Its backends.
     pub backends: Vec<Backend>,
+    /// A file of further backends, one `host:port [weight=N]` per line; read again within a second of a change.
+    /// Default: none.
+    pub backends_file: Option<PathBuf>,
     /// How they are checked.
     pub health: Health,
-    /// How often names among the backends' addresses are resolved again. Default 5 s.
+    /// How long DNS is believed at the most: names are resolved again when the TTL of their records is over, but not
+    /// more often than once a second and not later than this. Default 5 s, the usual TTL of a cluster's DNS.
     #[serde(with = "duration")]
     pub refresh: Duration,
     /// How long a call may take when its client sets no deadline. Default 1 h, which suits the longest streams.
@@ -146,6 +152,7 @@ impl Default for Pool {
             outlier: Outlier::default(),
             retry: Retry::default(),
             backends: Vec::new(),
+            backends_file: None,
             health: Health::default(),
             refresh: Duration::from_secs(5),
             timeout: Duration::from_secs(3600),
@@ -157,9 +164,9 @@ impl Default for Pool {
 /// One backend, or all that a name resolves to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
-    /// `host:port`.
+    /// `host:port`, or `srv:_service._proto.name` for the hosts and ports of SRV records.
     pub address: String,
-    /// Its share of the calls relative to the others, 1 to 1000. Default 1.
+    /// Its share of the calls relative to the others, 1 to 1000. Default 1. SRV records bring their own.
     #[serde(default = "one")]
     pub weight: u32,
     /// Its priority: calls go to the lowest tier that is well and has room. Default 0.
@@ -175,7 +182,7 @@ const fn one() -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthKind {
-    /// `grpc.health.v1.Health/Check`.
+    /// `grpc.health.v1.Health`: `Watch` where it is served, else `Check`.
     Grpc,
     /// `GET` of `path`; 2xx is healthy.
     Http,
@@ -195,6 +202,8 @@ pub struct Health {
     pub path: String,
     /// Which service a gRPC check asks for. Default: empty, the whole server.
     pub service: String,
+    /// What a check addresses the backend by: `:authority` or `Host`. Default: none, the backend's own address.
+    pub authority: Option<String>,
     /// How often. Default 30 s; a backend that refuses a connection is noticed at once anyway.
     #[serde(with = "duration")]
     pub interval: Duration,
@@ -213,6 +222,7 @@ impl Default for Health {
             kind: None,
             path: "/health".to_owned(),
             service: String::new(),
+            authority: None,
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
             healthy_threshold: 2,
@@ -236,6 +246,7 @@ impl Default for Config {
             admin: Admin::at("127.0.0.1:7090"),
             lifecycle: Lifecycle::default(),
             telemetry: Telemetry::default(),
+            nameservers: Vec::new(),
             pools: vec![
                 pool("cache", Protocol::Grpc, "127.0.0.1:7101", Some("weft.cache.v1.CacheService/GetStats")),
                 pool(

@@ -52,7 +52,7 @@ impl Service for Gateway {
     type Config = Config;
 
     async fn assemble(config: Config, scope: Scope) -> anyhow::Result<Assembly> {
-        let pools = admin::Pools::start(&config.pools, &scope);
+        let pools = admin::Pools::start(&config, &scope);
         let routes = Arc::new(Routes::new(&config.routes));
         let access_log =
             config.access_log.as_deref().map(AccessLog::open).transpose().context("access_log")?;

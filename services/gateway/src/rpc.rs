@@ -107,6 +107,7 @@ fn encode_pool(entry: &Entry) -> pb::Pool {
         },
         balance: "least_connections".to_owned(),
         backends: entry.pool.backends.list().iter().map(|backend| encode_backend(backend)).collect(),
+        discovery_error: entry.discovery.error(),
     }
 }
 

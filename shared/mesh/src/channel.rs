@@ -25,7 +25,7 @@ use weft_balance::{
 use crate::{
     Peer, Replay,
     context::{self, TIMEOUT_HEADER, USER_HEADER},
-    discovery::{self, Target},
+    discovery::{self, Sources, Target},
     error::{MeshError, status},
     methods::{Method, Methods},
     pool::{Pool, Protocol, Settings},
@@ -81,7 +81,13 @@ impl Channel {
         });
         let targets =
             peer.addresses.iter().map(|address| Target { address: address.clone(), weight: 1, tier: 0 });
-        discovery::start(&pool, targets.collect(), peer.refresh, tasks, stopping.clone());
+        let sources = Sources {
+            targets: targets.collect(),
+            file: None,
+            refresh: peer.refresh,
+            nameservers: Vec::new(),
+        };
+        discovery::start(&pool, sources, tasks, stopping.clone());
         probe::start(&pool, tasks, stopping);
         let upstream = Upstream::new(pool, tasks.clone());
         Self { inner: Arc::new(Inner { peer: peer.clone(), upstream, _own: own }) }

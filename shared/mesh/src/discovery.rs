@@ -1,104 +1,192 @@
-//! Finding the backends behind configured addresses: literals as they are, names by DNS, again and again.
+//! Finding the backends of a pool, again and again: addresses as they are written, names by DNS, and a file of either.
+//!
+//! What was found stays until something else is found: a name that does not resolve, an empty answer or a broken file
+//! change nothing but [`Discovery::error`].
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod dns;
+mod file;
+mod table;
 
-use tokio::time::{sleep, timeout};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use weft_balance::{Desired, Origin};
 
+use self::table::{Change, Found, Key, Place, Table, list};
 use crate::pool::Pool;
-
-/// How long a lookup may take.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A configured backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// `host:port`; a name stands for every address it resolves to.
+    /// `host:port`, where a name stands for every address it resolves to (A and AAAA), or `srv:_service._proto.name`,
+    /// which stands for every host and port of its SRV records (RFC 2782).
     pub address: String,
-    /// The weight of each of them.
+    /// The weight of each of them, but of those of SRV records: they bring their own.
     pub weight: u32,
     /// The priority of each of them.
     pub tier: u8,
 }
 
+/// What an address says of where backends are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Literal(SocketAddr),
+    Name { host: String, port: u16 },
+    Service(String),
+}
+
 impl Target {
-    /// Whether an address can be one: `host:port` with a port other than 0.
+    /// Whether an address can be one: `host:port` with a port other than 0, or `srv:` and a name.
     #[must_use]
     pub fn is_address(address: &str) -> bool {
-        let Some((host, port)) = address.rsplit_once(':') else { return false };
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let named = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@');
-        named && port.parse::<u16>().is_ok_and(|port| port != 0)
+        Kind::parse(address).is_some()
     }
 
-    fn literal(&self) -> Option<Desired> {
-        let address: SocketAddr = self.address.parse().ok()?;
-        Some(Desired {
-            address: address.to_string(),
-            weight: self.weight,
-            tier: self.tier,
-            origin: Origin::Config,
-        })
+    /// Whether it stands for SRV records, which bring their own weights.
+    #[must_use]
+    pub fn is_service(address: &str) -> bool {
+        matches!(Kind::parse(address), Some(Kind::Service(_)))
     }
 }
 
-/// Fills a pool: at once where all targets are literals, and every `refresh` where there are names to resolve.
+impl Kind {
+    fn parse(address: &str) -> Option<Self> {
+        let is_name = |name: &str| {
+            !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || "/@:[]".contains(c))
+        };
+        if let Some(service) = address.strip_prefix("srv:") {
+            return is_name(service).then(|| Self::Service(service.to_owned()));
+        }
+        if let Ok(literal) = address.parse::<SocketAddr>() {
+            return (literal.port() != 0).then_some(Self::Literal(literal));
+        }
+        let (host, port) = address.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        is_name(host).then(|| Self::Name { host: host.to_owned(), port })
+    }
+}
+
+/// Where the backends of a pool are found.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// As configured.
+    pub targets: Vec<Target>,
+    /// A file with one target per line, `host:port [weight=N]`; read again when it changes.
+    pub file: Option<PathBuf>,
+    /// How long an answer of DNS is good for at the most; one with a shorter TTL is asked for again sooner, but at most
+    /// once a second.
+    pub refresh: Duration,
+    /// The DNS servers to ask; if empty, those of `/etc/resolv.conf`.
+    pub nameservers: Vec<SocketAddr>,
+}
+
+/// The running discovery of a pool.
+#[derive(Clone, Debug)]
+pub struct Discovery(Arc<Finder>);
+
+impl Discovery {
+    /// Why the last look at some source failed, in words; empty when all went well.
+    #[must_use]
+    pub fn error(&self) -> String {
+        self.0.table().errors()
+    }
+}
+
+/// Keeps a pool's list what its sources say, until `stopping`. Backends given by literal addresses are there when this
+/// returns; a pool whose names do not resolve is empty until they do.
 pub fn start(
     pool: &Arc<Pool>,
-    targets: Vec<Target>,
-    refresh: Duration,
+    sources: Sources,
     tasks: &TaskTracker,
     stopping: CancellationToken,
-) {
-    let literals: Vec<Desired> = targets.iter().filter_map(Target::literal).collect();
-    let only_literals = literals.len() == targets.len();
-    pool.backends.reconcile(&literals);
-    pool.changed();
-    if only_literals {
-        pool.resolved.send_replace(true);
-        return;
-    }
-    let pool = Arc::clone(pool);
-    tasks.spawn(async move {
-        let mut known: Vec<Vec<Desired>> = vec![Vec::new(); targets.len()];
-        loop {
-            for (target, known) in targets.iter().zip(&mut known) {
-                resolve(&pool, target, known).await;
-            }
-            let desired: Vec<Desired> = known.iter().flatten().cloned().collect();
-            pool.backends.reconcile(&desired);
-            pool.changed();
-            pool.resolved.send_replace(true);
-            tokio::select! {
-                () = sleep(refresh) => {}
-                () = stopping.cancelled() => return,
-            }
-        }
+) -> Discovery {
+    let Sources { targets, file, refresh, nameservers } = sources;
+    let finder = Arc::new(Finder {
+        pool: Arc::clone(pool),
+        refresh,
+        nameservers,
+        tasks: tasks.clone(),
+        stopping,
+        table: Mutex::new(Table::new(file.is_some())),
     });
+    finder.set(Place::Config, targets);
+    if let Some(path) = file {
+        finder.spawn(file::follow(Arc::clone(&finder), path));
+    }
+    Discovery(finder)
 }
 
-/// Resolves one target. What was known stays when the lookup fails.
-async fn resolve(pool: &Pool, target: &Target, known: &mut Vec<Desired>) {
-    if let Some(literal) = target.literal() {
-        *known = vec![literal];
-        return;
-    }
-    match timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host(&target.address)).await {
-        Ok(Ok(found)) => {
-            let mut addresses: Vec<String> = found.map(|address| address.to_string()).collect();
-            addresses.sort();
-            addresses.dedup();
-            let desired = |address| Desired {
-                address,
-                weight: target.weight,
-                tier: target.tier,
-                origin: Origin::Discovered,
-            };
-            *known = addresses.into_iter().map(desired).collect();
+/// What the sources of one pool share.
+#[derive(Debug)]
+struct Finder {
+    pool: Arc<Pool>,
+    refresh: Duration,
+    nameservers: Vec<SocketAddr>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    table: Mutex<Table>,
+}
+
+impl Finder {
+    /// Replaces the targets of one place: names that are new are looked up, names that are gone are no longer.
+    fn set(self: &Arc<Self>, place: Place, targets: Vec<Target>) {
+        let mut table = self.table();
+        for (key, stop) in table.set(place, targets, &self.stopping) {
+            let look_up = dns::follow(Arc::clone(self), key);
+            self.tasks.spawn(async move { stop.run_until_cancelled_owned(look_up).await });
         }
-        Ok(Err(error)) => tracing::warn!(pool = pool.name(), name = target.address, %error, "lookup failed"),
-        Err(_) => tracing::warn!(pool = pool.name(), name = target.address, "lookup took too long"),
+        self.publish(&table);
+    }
+
+    /// The file could not be read: what it said before stands.
+    fn fail(&self, error: String) {
+        tracing::warn!(pool = self.pool.name(), error, "the backends stay what they were");
+        let mut table = self.table();
+        table.fail(error);
+        self.publish(&table);
+    }
+
+    /// Takes the answer for a name. Logs what goes wrong once, however often it does.
+    fn found(&self, key: &Key, answer: Result<Vec<Found>, String>) {
+        let (pool, name) = (self.pool.name(), &key.address);
+        let mut table = self.table();
+        match (table.found(key, answer), table.error(key)) {
+            (true, Some(error)) => tracing::warn!(pool, name, error, "lookup failed"),
+            (true, None) => tracing::info!(pool, name, "lookup succeeds again"),
+            (false, _) => {}
+        }
+        self.publish(&table);
+    }
+
+    /// Brings the pool in line, the table locked so that two changes do not overtake each other.
+    fn publish(&self, table: &Table) {
+        let pool = &self.pool;
+        let before = list(&pool.backends.list());
+        pool.backends.reconcile(&table.desired());
+        let change = Change::between(&before, &list(&pool.backends.list()));
+        if !change.is_empty() {
+            // What the configuration says is no news when everything starts.
+            if !(before.is_empty() && table.is_literal()) {
+                change.log(pool.name());
+            }
+            pool.changed();
+        }
+        if table.is_settled() {
+            pool.resolved.send_if_modified(|resolved| !std::mem::replace(resolved, true));
+        }
+    }
+
+    fn spawn(&self, source: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move { stopping.run_until_cancelled_owned(source).await });
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,12 +196,29 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
-        for good in ["127.0.0.1:1", "[::1]:443", "cache:7101", "a.b-c.svc.cluster.local:65535"] {
+        for good in
+            ["127.0.0.1:1", "[::1]:443", "cache:7101", "a.b-c.svc.cluster.local:65535", "srv:_g._tcp.a"]
+        {
             assert!(Target::is_address(good), "{good}");
         }
-        for bad in ["", ":1", "cache", "cache:", "cache:0", "cache:65536", "http://cache:1", "a b:1", "u@h:1"]
-        {
+        for bad in [
+            "",
+            ":1",
+            "cache",
+            "cache:",
+            "cache:0",
+            "cache:65536",
+            "http://cache:1",
+            "a b:1",
+            "u@h:1",
+            "::1:443",
+            "[::1]:0",
+            "[x]:1",
+            "srv:",
+            "srv:a:1",
+        ] {
             assert!(!Target::is_address(bad), "{bad}");
         }
+        assert!(Target::is_service("srv:_grpc._tcp.cache") && !Target::is_service("cache:1"));
     }
 }

@@ -38,6 +38,8 @@ pub struct Settings {
     pub protocol: Protocol,
     /// What a health check does.
     pub check: Check,
+    /// What a health check addresses the backend by (`:authority`, `Host`); the backend's own address if `None`.
+    pub authority: Option<String>,
     /// How often a healthy backend is checked.
     pub interval: Duration,
     /// How long a check may take.
@@ -92,6 +94,7 @@ impl Settings {
             name: name.to_owned(),
             protocol,
             check,
+            authority: None,
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
             thresholds: Thresholds::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use http::uri::Authority;
 use weft_balance::{MAX_WEIGHT, retry::MOST_ATTEMPTS};
 use weft_mesh::discovery::Target;
 use weft_runtime::config::Problems;
@@ -46,6 +47,9 @@ fn check_pool(pool: &Pool, key: &str, problems: &mut Problems) {
         } else if !addresses.insert(backend.address.as_str()) {
             problems.push(format!("{key}.address"), format!("{} is there twice", backend.address));
         }
+        if Target::is_service(&backend.address) && backend.weight != 1 {
+            problems.push(format!("{key}.weight"), "SRV records bring their own");
+        }
         if !(1..=MAX_WEIGHT).contains(&backend.weight) {
             problems
                 .push(format!("{key}.weight"), format!("must be 1 to {MAX_WEIGHT}, is {}", backend.weight));
@@ -66,6 +70,9 @@ fn check_pool(pool: &Pool, key: &str, problems: &mut Problems) {
     }
     if !health.path.starts_with('/') {
         problems.push(format!("{key}.health.path"), "must begin with \"/\"");
+    }
+    if health.authority.as_ref().is_some_and(|authority| authority.parse::<Authority>().is_err()) {
+        problems.push(format!("{key}.health.authority"), "must be host or host:port");
     }
     for (name, value) in [("refresh", pool.refresh), ("timeout", pool.timeout)] {
         if value.is_zero() {
@@ -215,8 +222,9 @@ mod tests {
             listeners = []
             [[pools]]
             name = "a"
-            backends = [{ address = "nowhere" }, { address = "h:1", weight = 0 }, { address = "h:1", colour = "red" }]
-            health = { healthy_threshold = 0, interval = "0s", path = "health" }
+            backends = [{ address = "nowhere" }, { address = "h:1", weight = 0 }, { address = "h:1", colour = "red" },
+                { address = "srv:_grpc._tcp.h", weight = 2 }]
+            health = { healthy_threshold = 0, interval = "0s", path = "health", authority = "a b" }
             stats_method = "GetStats"
             balance = "rendezvous"
             hash_balance_factor = 0.5
@@ -243,6 +251,8 @@ mod tests {
             "pools[0].backends[0].address: \"nowhere\"",
             "pools[0].backends[1].weight: must be 1 to 1000",
             "pools[0].backends[2].address: h:1 is there twice",
+            "pools[0].backends[3].weight: SRV records",
+            "pools[0].health.authority",
             "pools[0].health.healthy_threshold",
             "pools[0].health.interval",
             "pools[0].health.path",

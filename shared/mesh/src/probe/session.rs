@@ -1,0 +1,139 @@
+//! How one backend is asked: a connection that is kept between checks, and what it says unasked.
+
+use std::{io, time::Duration};
+
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use super::{Check, grpc::GrpcSession, http::HttpSession};
+use crate::link::connect;
+
+/// What was learned of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// A check passed.
+    Passed,
+    /// A check failed.
+    Failed(String),
+    /// It said that it serves again, after it had said that it does not: it counts at once.
+    Serving,
+    /// It said that it does not serve: it counts at once.
+    NotServing(String),
+    /// It is alive, and what it said last stands.
+    Alive,
+}
+
+/// Asks one backend.
+pub(super) enum Session {
+    Grpc(Box<GrpcSession>),
+    Http(HttpSession),
+    Tcp(String),
+    None,
+}
+
+impl Session {
+    /// Of a backend; `authority` is what it is addressed by in requests.
+    pub(super) fn new(
+        check: &Check,
+        address: &str,
+        authority: &str,
+        limit: Duration,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let dial = Dial { address: address.to_owned(), tasks: tasks.clone() };
+        match check {
+            Check::Grpc { service } => {
+                Self::Grpc(Box::new(GrpcSession::new(dial, authority, service, limit)))
+            }
+            Check::Http { path } => Self::Http(HttpSession::new(dial, authority, path)),
+            Check::Tcp => Self::Tcp(address.to_owned()),
+            Check::None => Self::None,
+        }
+    }
+
+    /// Asks now. The caller keeps the time.
+    pub(super) async fn ask(&mut self) -> Verdict {
+        match self {
+            Self::Grpc(session) => session.ask().await,
+            Self::Http(session) => session.ask().await,
+            Self::Tcp(address) => match connect(address).await {
+                Ok(_) => Verdict::Passed,
+                Err(error) => Verdict::Failed(error.to_string()),
+            },
+            Self::None => Verdict::Passed,
+        }
+    }
+
+    /// Waits for what the backend says unasked; forever where it says nothing. May be dropped and called again.
+    pub(super) async fn listen(&mut self) -> Verdict {
+        match self {
+            Self::Grpc(session) => session.listen().await,
+            Self::Http(session) => session.settle().await,
+            Self::Tcp(_) | Self::None => std::future::pending().await,
+        }
+    }
+
+    /// Closes the kept connection: the next check makes one.
+    pub(super) fn close(&mut self) {
+        match self {
+            Self::Grpc(session) => session.close(),
+            Self::Http(session) => session.close(),
+            Self::Tcp(_) | Self::None => {}
+        }
+    }
+}
+
+/// Makes a session's connections.
+pub(super) struct Dial {
+    pub(super) address: String,
+    tasks: TaskTracker,
+}
+
+impl Dial {
+    /// A connection, and where to run what drives it.
+    pub(super) async fn connect(&self) -> io::Result<(TokioIo<TcpStream>, Lifeline)> {
+        let stream = connect(&self.address).await?;
+        Ok((TokioIo::new(stream), Lifeline::new(&self.tasks)))
+    }
+}
+
+/// Runs the tasks of one connection; they end when it is dropped, whether the peer answers or hangs.
+pub(super) struct Lifeline {
+    tasks: Ending,
+    _end: DropGuard,
+}
+
+impl Lifeline {
+    fn new(tasks: &TaskTracker) -> Self {
+        let end = CancellationToken::new();
+        Self { tasks: Ending { tasks: tasks.clone(), end: end.clone() }, _end: end.drop_guard() }
+    }
+
+    /// For hyper's own tasks.
+    pub(super) fn executor(&self) -> Ending {
+        self.tasks.clone()
+    }
+
+    /// Runs a future.
+    pub(super) fn run<F: Future<Output: Send> + Send + 'static>(&self, future: F) {
+        hyper::rt::Executor::execute(&self.tasks, future);
+    }
+}
+
+/// An executor whose tasks end with their connection.
+#[derive(Clone)]
+pub(super) struct Ending {
+    tasks: TaskTracker,
+    end: CancellationToken,
+}
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Ending {
+    fn execute(&self, future: F) {
+        let end = self.end.clone();
+        self.tasks.spawn(async move { end.run_until_cancelled_owned(future).await });
+    }
+}

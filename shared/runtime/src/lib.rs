@@ -26,7 +26,7 @@ pub mod telemetry;
 pub use assembly::{Accept, Assembly, Connection, Scope, Service};
 pub use config::Config;
 pub use listeners::{BindError, Listeners};
-pub use program::{main, run_with, runtime, termination};
+pub use program::{main, run_until, run_with, runtime, termination};
 pub use readiness::Readiness;
 pub use serve::serve_connection;
 pub use start::{Running, install_tls_provider, start};

@@ -1,6 +1,6 @@
 //! A service as a program: command line, runtime, signals, exit code.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, future::pending, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    Config, Listeners, Service,
+    Config, Listeners, Running, Service,
     config::{ConfigError, Sources, render},
     start, telemetry,
 };
@@ -55,8 +55,14 @@ pub fn run_with<S: Service>(arguments: impl IntoIterator<Item = OsString>) -> Ex
         }
         return ExitCode::SUCCESS;
     }
+    run_until::<S>(config, async |_| pending().await)
+}
+
+/// Runs a service from a configuration that is read already, until a signal ends it or `ended` returns.
+#[must_use]
+pub fn run_until<S: Service>(config: S::Config, ended: impl AsyncFnOnce(&Running)) -> ExitCode {
     let outcome =
-        runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run::<S>(config)));
+        runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run::<S>(config, ended)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -81,11 +87,14 @@ fn load<S: Service>(arguments: &Arguments) -> Result<S::Config, ConfigError> {
         .load(S::NAME, toml::Table::new())
 }
 
-async fn run<S: Service>(config: S::Config) -> anyhow::Result<()> {
+async fn run<S: Service>(config: S::Config, ended: impl AsyncFnOnce(&Running)) -> anyhow::Result<()> {
     let telemetry = telemetry::init(&format!("weft-{}", S::NAME), config.telemetry())?;
     let listeners = Listeners::bind(&config).await?;
     let running = start::<S>(config, listeners).await?;
-    termination().await;
+    tokio::select! {
+        () = termination() => {}
+        () = ended(&running) => {}
+    }
     tokio::select! {
         () = running.stop() => {}
         () = termination() => tracing::warn!("second signal, stopping at once"),

@@ -47,6 +47,15 @@ impl Readiness {
         self.0.subscribe()
     }
 
+    /// Returns what it is as soon as that is not what was seen.
+    ///
+    /// # Errors
+    /// Why it is not ready.
+    pub async fn next(&self, seen: &Result<(), String>) -> Result<(), String> {
+        // The sender is in `self`, so the wait does not fail.
+        self.0.subscribe().wait_for(|now| now != seen).await.map_or_else(|_| self.get(), |now| now.clone())
+    }
+
     /// Returns when it is ready.
     pub async fn wait(&self) {
         let _ = self.0.subscribe().wait_for(Result::is_ok).await;

@@ -15,7 +15,7 @@ use crate::{
     call::{Calls, unknown},
     config::Lifecycle,
     metrics::Metrics,
-    readiness::DRAINING,
+    readiness::{DRAINING, Readiness},
     serve::{Served, accept},
 };
 
@@ -103,6 +103,12 @@ impl Running {
     /// Why not.
     pub fn ready(&self) -> Result<(), String> {
         self.scope.ready.get()
+    }
+
+    /// Whether its backend can be used, as it changes.
+    #[must_use]
+    pub const fn readiness(&self) -> &Readiness {
+        &self.scope.ready
     }
 
     /// Returns when it is ready.

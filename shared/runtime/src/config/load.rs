@@ -26,7 +26,8 @@ impl Sources {
         Ok(Self { file, environment, insecure: false })
     }
 
-    /// From a text in the place of a file, and no environment; for tests.
+    /// From a text in the place of a file, and no environment; for tests, and for a process that is given what
+    /// another one has merged.
     ///
     /// # Errors
     /// When the text is not TOML.
@@ -94,6 +95,19 @@ impl Sources {
         section: &str,
     ) -> Result<C, ConfigError> {
         let mut problems = Problems::of(section);
+        let config: Option<C> = typed(self.merged::<C>(service, base), &mut problems);
+        if let Some(config) = &config {
+            validate_common(config, &mut problems);
+            config.validate(&mut problems);
+        }
+        problems.into_result()?;
+        config.ok_or_else(|| problem("no configuration".to_owned()))
+    }
+
+    /// What [`load`](Self::load) takes a configuration from: every key that is set anywhere, secrets in full. For a
+    /// launcher that hands it to another process; do not print it.
+    #[must_use]
+    pub fn merged<C: Config>(&self, service: &str, base: Table) -> Table {
         let mut merged = base;
         for (name, key) in C::operator_names() {
             if let Some((_, value)) = self.environment.iter().find(|(variable, _)| variable == name) {
@@ -116,13 +130,7 @@ impl Sources {
         if self.insecure {
             set(&mut merged, &["lifecycle", "insecure"], Value::Boolean(true));
         }
-        let config: Option<C> = typed(merged, &mut problems);
-        if let Some(config) = &config {
-            validate_common(config, &mut problems);
-            config.validate(&mut problems);
-        }
-        problems.into_result()?;
-        config.ok_or_else(|| problem("no configuration".to_owned()))
+        merged
     }
 }
 
@@ -320,6 +328,18 @@ mod tests {
         let rest = sources.only("telemetry").load::<Example>("example", Table::new()).unwrap();
         assert_eq!((rest.telemetry.log.as_str(), rest.limit), ("warn", 7));
         assert_eq!(sources.sections().collect::<Vec<_>>(), ["example", "telemetry"]);
+    }
+
+    #[test]
+    fn what_was_merged_gives_the_same_configuration_without_file_and_environment() {
+        let environment = [("REDIS_URL", "redis://u:hunter2@h"), ("WEFT_EXAMPLE__LIMIT", "9")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let sources = Sources::from_text("ttl = \"90s\"").unwrap().with_environment(environment);
+        let merged = sources.with_insecure(true).merged::<Example>("example", Table::new());
+        let config = load(&toml::to_string(&merged).unwrap(), &[]).unwrap();
+        assert_eq!((config.ttl, config.limit), (Duration::from_secs(90), 9));
+        assert_eq!(config.redis.url.unwrap().expose(), "redis://u:hunter2@h");
+        assert!(config.lifecycle.insecure);
     }
 
     #[test]

@@ -206,6 +206,7 @@ impl AssetService for AssetsRpc {
             optimizing: load.jobs as u64,
             oldest_wait: prost_types::Duration::try_from(load.oldest_wait).ok(),
             store_errors: totals.store_errors.load(Relaxed),
+            pid: std::process::id(),
         }))
     }
 }

@@ -131,6 +131,7 @@ impl<S: Store> proto::cache_service_server::CacheService for Rpc<S> {
             entry_bytes: usage.bytes,
             store_errors: self.entries.counters().store_errors(),
             store_reachable: store.reachable(),
+            pid: std::process::id(),
         }))
     }
 }

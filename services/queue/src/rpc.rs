@@ -107,6 +107,7 @@ impl QueueRpc {
             worker: self.worker,
             broker_connected: broker.connected(),
             unpublished: if published { depths.iter().map(|depth| depth.unpublished).sum() } else { 0 },
+            pid: std::process::id(),
         })
     }
 }

@@ -61,6 +61,7 @@ impl Insight {
             cache_hits,
             cache_misses,
             reachable,
+            pid: std::process::id(),
         }
     }
 }

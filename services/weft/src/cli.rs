@@ -57,6 +57,9 @@ pub(crate) enum Command {
     /// Look after jobs that gave up
     #[command(subcommand)]
     Jobs(JobsCommand),
+    /// Look at the gateway's pools, and change them
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
     /// Show every replica of every service
     Status(StatusArguments),
     /// Extract the text of a file on stdin; run by the queue
@@ -226,6 +229,47 @@ mod tests {
 
     #[test]
     fn dead_letters_are_named_by_ids_or_by_queue_and_not_by_both() {
+}
+
+/// `weft gateway …`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// List every pool with its backends
+    Pools(StatusArguments),
+    /// Give a backend no more new calls
+    Drain(BackendArguments),
+    /// Give a drained backend calls again
+    Undrain(BackendArguments),
+    /// Set a backend's share of the calls
+    Weight {
+        #[command(flatten)]
+        backend: BackendArguments,
+        /// Relative to the other backends
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+        weight: u32,
+    },
+    /// Add a backend to a pool, until the gateway ends
+    Add {
+        #[command(flatten)]
+        backend: BackendArguments,
+        /// Its share of the calls relative to the other backends
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        weight: u32,
+    },
+    /// Remove a backend from a pool, until the gateway ends
+    Remove(BackendArguments),
+}
+
+/// Which backend.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BackendArguments {
+    /// The pool, as `weft gateway pools` lists it
+    pub(crate) pool: String,
+    /// The backend's `host:port`
+    pub(crate) address: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
         let parse =
             |arguments: &[&str]| Cli::try_parse_from([&["weft", "jobs", "redrive"], arguments].concat());
         assert!(parse(&["a", "b"]).is_ok());

@@ -18,6 +18,7 @@ mod asset;
 mod cli;
 mod documents;
 mod failure;
+mod gateway;
 pub mod ingest;
 mod jobs;
 mod search;
@@ -63,6 +64,7 @@ fn client(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
             Command::Jobs(command) => jobs::command(session, &command).await,
             Command::Status(arguments) => status::command(session, &arguments).await,
             Command::Up(_) | Command::Extract { .. } => Ok(ExitCode::SUCCESS),
+            Command::Gateway(command) => gateway::command(session, &command).await,
         }
     })
 }

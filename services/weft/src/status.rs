@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use crate::{cli::StatusArguments, session::Session, terminal};
 
 use model::Status;
+pub(crate) use model::health;
 
 #[cfg(test)]
 mod tests;

@@ -95,6 +95,52 @@ impl Admin {
     pub async fn pools(&self) -> Result<Vec<pb::Pool>> {
         Ok(self.raw.clone().list_pools(pb::ListPoolsRequest {}).await?.into_inner().pools)
     }
+
+    /// Adds a backend, `host:port`, to a pool. It takes calls after its first passing check.
+    ///
+    /// # Errors
+    /// Those of any call: an unknown pool, an address that is none or is there already, a weight that is not 1 to 1000.
+    pub async fn add_backend(&self, pool: &str, address: &str, weight: u32) -> Result<pb::Backend> {
+        let request = pb::AddBackendRequest { pool: pool.into(), address: address.into(), weight };
+        present(self.raw.clone().add_backend(request).await?.into_inner().backend, "backend")
+    }
+
+    /// Removes a backend from a pool at once; calls in flight to it run to their end.
+    ///
+    /// # Errors
+    /// Those of any call: an unknown pool or backend.
+    pub async fn remove_backend(&self, pool: &str, address: &str) -> Result<()> {
+        let request = pb::RemoveBackendRequest { pool: pool.into(), address: address.into() };
+        self.raw.clone().remove_backend(request).await?;
+        Ok(())
+    }
+
+    /// Sets a backend's weight, 1 to 1000, from the next call on.
+    ///
+    /// # Errors
+    /// Those of any call: an unknown pool or backend, a weight out of range.
+    pub async fn set_weight(&self, pool: &str, address: &str, weight: u32) -> Result<pb::Backend> {
+        let request = pb::SetBackendWeightRequest { pool: pool.into(), address: address.into(), weight };
+        present(self.raw.clone().set_backend_weight(request).await?.into_inner().backend, "backend")
+    }
+
+    /// Gives a backend no more new calls; those in flight to it run to their end.
+    ///
+    /// # Errors
+    /// Those of any call: an unknown pool or backend.
+    pub async fn drain(&self, pool: &str, address: &str) -> Result<pb::Backend> {
+        let request = pb::DrainBackendRequest { pool: pool.into(), address: address.into() };
+        present(self.raw.clone().drain_backend(request).await?.into_inner().backend, "backend")
+    }
+
+    /// Gives a drained backend calls again, if it is healthy.
+    ///
+    /// # Errors
+    /// Those of any call: an unknown pool or backend.
+    pub async fn undrain(&self, pool: &str, address: &str) -> Result<pb::Backend> {
+        let request = pb::UndrainBackendRequest { pool: pool.into(), address: address.into() };
+        present(self.raw.clone().undrain_backend(request).await?.into_inner().backend, "backend")
+    }
 }
 
 fn replica(replica: pb::ReplicaStats) -> Result<Replica> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 use weft_client::{GatewayStats, ServiceStats};
-use weft_proto::gateway::v1::Health;
+use weft_proto::gateway::v1::{Backend, Health};
 
 use super::{assets::AssetsStats, cache::CacheStats, database::DatabaseStats, queue::QueueStats};
 
@@ -38,6 +38,8 @@ pub(super) struct Service {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Replica {
     pub(super) address: String,
+    /// The id of its process, on its own host.
+    pub(super) pid: Option<u32>,
     pub(super) health: &'static str,
     pub(super) draining: bool,
     pub(super) weight: u32,
@@ -97,11 +99,8 @@ impl Status {
 impl From<weft_client::Replica> for Replica {
     fn from(replica: weft_client::Replica) -> Self {
         let backend = replica.backend;
-        let health = match backend.health() {
-            Health::Healthy => "healthy",
-            Health::Unhealthy => "unhealthy",
-            Health::Unknown | Health::Unspecified => "unknown",
-        };
+        let health = health(&backend);
+        let pid = replica.stats.as_ref().ok().and_then(pid);
         let (stats, silence) = match replica.stats {
             Ok(stats) => (Some(stats.into()), None),
             Err(error) => (None, Some(error)),
@@ -109,6 +108,7 @@ impl From<weft_client::Replica> for Replica {
         let error = Some(backend.last_error).filter(|error| !error.is_empty()).or(silence);
         Self {
             address: backend.address,
+            pid,
             health,
             draining: backend.draining,
             weight: backend.weight,
@@ -162,6 +162,27 @@ impl From<ServiceStats> for Stats {
             ServiceStats::Other(name) => Self::Other { r#type: name },
         }
     }
+}
+
+/// What a backend's health is called.
+pub(crate) fn health(backend: &Backend) -> &'static str {
+    match backend.health() {
+        Health::Healthy => "healthy",
+        Health::Unhealthy => "unhealthy",
+        Health::Unknown | Health::Unspecified => "unknown",
+    }
+}
+
+/// The process that answered; older replicas do not say.
+fn pid(stats: &ServiceStats) -> Option<u32> {
+    let pid = match stats {
+        ServiceStats::Cache(stats) => stats.pid,
+        ServiceStats::Database(stats) => stats.pid,
+        ServiceStats::Queue(stats) => stats.pid,
+        ServiceStats::Assets(stats) => stats.pid,
+        ServiceStats::Other(_) => 0,
+    };
+    (pid > 0).then_some(pid)
 }
 
 /// A length of time off the wire, in seconds.

@@ -21,7 +21,7 @@ fn replica(pool: &str, backend: Backend, stats: Result<ServiceStats, String>) ->
     Replica { pool: pool.into(), backend, stats, elapsed: Duration::from_millis(2) }
 }
 
-fn a_cache(hits: u64, misses: u64) -> ServiceStats {
+fn a_cache(pid: u32, hits: u64, misses: u64) -> ServiceStats {
     let pattern = |pattern: &str, hits, misses| cache::PatternStats {
         pattern: pattern.into(),
         hits,
@@ -33,6 +33,7 @@ fn a_cache(hits: u64, misses: u64) -> ServiceStats {
         backend: "redis".into(),
         patterns: vec![pattern("chat", hits, misses), pattern("user", 0, 0)],
         store_reachable: true,
+        pid,
         ..Default::default()
     })
 }
@@ -63,8 +64,8 @@ fn mesh() -> Status {
     Status::new(
         &gateway,
         vec![
-            replica("cache", backend("127.0.0.1:7101", 900, Health::Healthy), Ok(a_cache(90, 10))),
-            replica("cache", backend("127.0.0.1:7111", 300, Health::Healthy), Ok(a_cache(10, 90))),
+            replica("cache", backend("127.0.0.1:7101", 900, Health::Healthy), Ok(a_cache(4242, 90, 10))),
+            replica("cache", backend("127.0.0.1:7111", 300, Health::Healthy), Ok(a_cache(77, 10, 90))),
             replica(
                 "database",
                 backend("127.0.0.1:7102", 4, Health::Healthy),
@@ -86,15 +87,15 @@ fn a_person_sees_replicas_sums_and_what_each_service_says() {
     let expected = "\
 gateway up 3m 12s · 1,204 calls · 1 in flight · 2 client connections
 
-service   address         health     weight  in flight  calls  failures
-assets    127.0.0.1:7104  unhealthy       1          0      0         0
-cache     127.0.0.1:7101  healthy         1          0    900         0
-          127.0.0.1:7111  healthy         1          0    300         0
-          sum of 2        2 healthy                  0  1,200         0
-database  127.0.0.1:7102  healthy         1          0      4         0
-queue     127.0.0.1:7103  healthy         1          0      0         0
-          127.0.0.1:7113  unhealthy       1          0      0         0
-          sum of 2        1 healthy                  0      0         0
+service   address         process  health     weight  in flight  calls  failures
+assets    127.0.0.1:7104        -  unhealthy       1          0      0         0
+cache     127.0.0.1:7101     4242  healthy         1          0    900         0
+          127.0.0.1:7111       77  healthy         1          0    300         0
+          sum of 2                 2 healthy                  0  1,200         0
+database  127.0.0.1:7102        -  healthy         1          0      4         0
+queue     127.0.0.1:7103        -  healthy         1          0      0         0
+          127.0.0.1:7113        -  unhealthy       1          0      0         0
+          sum of 2                 1 healthy                  0      0         0
 ! 127.0.0.1:7104: connection refused
 
 cache
@@ -131,6 +132,8 @@ fn a_program_reads_stable_keys() {
     assert_eq!(services, ["assets", "cache", "database", "queue"]);
     let cache = &json["services"][1];
     assert_eq!(cache["replicas"][0]["health"], "healthy");
+    assert_eq!((&cache["replicas"][0]["pid"], &cache["replicas"][1]["pid"]), (&4242.into(), &77.into()));
+    assert!(json["services"][0]["replicas"][0]["pid"].is_null());
     assert_eq!(cache["replicas"][0]["stats"]["patterns"][0]["hit_rate"], 0.9);
     assert_eq!(cache["sum"]["calls"], 1200);
     assert_eq!(cache["sum"]["stats"]["hit_rate"], 0.5);

@@ -48,6 +48,7 @@ fn overview(services: &[Service]) -> Table {
     let mut table = Table::new(&[
         ("service", Align::Left),
         ("address", Align::Left),
+        ("process", Align::Right),
         ("health", Align::Left),
         ("weight", Align::Right),
         ("in flight", Align::Right),
@@ -78,6 +79,7 @@ fn replica_row(name: &str, replica: &Replica) -> Vec<Cell> {
     vec![
         name.into(),
         replica.address.clone().into(),
+        replica.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()).into(),
         Cell::toned(tone, health),
         replica.weight.to_string().into(),
         units::count(replica.in_flight).into(),
@@ -90,6 +92,7 @@ fn sum_row(sum: &Sum) -> Vec<Cell> {
     vec![
         "".into(),
         Cell::toned(Tone::Dim, format!("sum of {}", sum.replicas)),
+        "".into(),
         Cell::toned(Tone::Dim, format!("{} healthy", sum.healthy)),
         "".into(),
         Cell::toned(Tone::Dim, units::count(sum.in_flight)),

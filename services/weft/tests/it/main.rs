@@ -3,6 +3,7 @@
 
 mod ask;
 mod asset;
+mod gateway;
 mod ingest;
 mod program;
 mod refusals;

@@ -17,6 +17,7 @@ fn without_a_mesh_every_command_says_how_to_start_one() {
         &["asset", "ls"],
         &["jobs", "dead"],
         &["status"],
+        &["gateway", "pools"],
     ] {
         let said = run(&[&at[..], command].concat());
         let expected = format!("error: nothing answers at {url}: start the mesh with `weft up`\n");

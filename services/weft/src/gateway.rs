@@ -1,0 +1,215 @@
+//! `weft gateway`: the pools behind the gateway, and what may be changed about them while it runs.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use weft_proto::gateway::v1 as pb;
+
+use crate::{
+    cli::{BackendArguments, GatewayCommand},
+    session::Session,
+    status::health,
+    table::{Align, Cell, Table},
+    terminal::{self, Paint, Tone, printable},
+    units,
+};
+
+/// One pool, as `--json` prints it; its keys only grow.
+#[derive(Debug, Serialize)]
+struct Pool {
+    pool: String,
+    protocol: String,
+    balance: String,
+    backends: Vec<Backend>,
+}
+
+/// One backend.
+#[derive(Debug, Serialize)]
+struct Backend {
+    address: String,
+    weight: u32,
+    health: &'static str,
+    draining: bool,
+    in_flight: u64,
+    calls: u64,
+    failures: u64,
+    origin: &'static str,
+    /// Why it is unhealthy.
+    last_error: Option<String>,
+}
+
+/// Runs `weft gateway …`.
+pub(crate) async fn command(session: &Session, command: &GatewayCommand) -> anyhow::Result<ExitCode> {
+    let admin = session.admin().await?;
+    let (which, changed) = match command {
+        GatewayCommand::Pools(arguments) => {
+            let pools: Vec<Pool> = admin.pools().await?.into_iter().map(Pool::from).collect();
+            let text = if arguments.json { json(&pools)? } else { table(&pools, session.out) };
+            terminal::print(&text)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        GatewayCommand::Remove(which) => {
+            admin.remove_backend(&which.pool, &which.address).await?;
+            (which, None)
+        }
+        GatewayCommand::Drain(which) => (which, Some(admin.drain(&which.pool, &which.address).await?)),
+        GatewayCommand::Undrain(which) => (which, Some(admin.undrain(&which.pool, &which.address).await?)),
+        GatewayCommand::Weight { backend: which, weight } => {
+            (which, Some(admin.set_weight(&which.pool, &which.address, *weight).await?))
+        }
+        GatewayCommand::Add { backend: which, weight } => {
+            (which, Some(admin.add_backend(&which.pool, &which.address, *weight).await?))
+        }
+    };
+    terminal::print(&told(which, changed.map(Backend::from), session.out)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A backend as it stands after a change; `None` once it is removed.
+fn told(which: &BackendArguments, changed: Option<Backend>, paint: Paint) -> serde_json::Result<String> {
+    match changed {
+        Some(backend) if which.json => json(&backend),
+        Some(backend) => {
+            let mut table = heading();
+            table.row(row(&which.pool, &backend));
+            Ok(table.render(paint))
+        }
+        None if which.json => Ok(String::new()),
+        None => Ok(format!("{} is out of {}\n", which.address, which.pool)),
+    }
+}
+
+fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+fn table(pools: &[Pool], paint: Paint) -> String {
+    let mut table = heading();
+    for pool in pools {
+        if pool.backends.is_empty() {
+            table.row(vec![pool.pool.clone().into(), Cell::toned(Tone::Warn, "no backends")]);
+        }
+        for (place, backend) in pool.backends.iter().enumerate() {
+            table.row(row(if place == 0 { &pool.pool } else { "" }, backend));
+        }
+    }
+    table.render(paint)
+}
+
+fn heading() -> Table {
+    Table::new(&[
+        ("pool", Align::Left),
+        ("backend", Align::Left),
+        ("weight", Align::Right),
+        ("health", Align::Left),
+        ("draining", Align::Left),
+        ("in flight", Align::Right),
+        ("calls", Align::Right),
+        ("failures", Align::Right),
+        ("origin", Align::Left),
+        ("last error", Align::Left),
+    ])
+}
+
+fn row(pool: &str, backend: &Backend) -> Vec<Cell> {
+    let tone = match backend.health {
+        "healthy" => Tone::Good,
+        "unhealthy" => Tone::Bad,
+        _ => Tone::Warn,
+    };
+    let draining = if backend.draining { Cell::toned(Tone::Warn, "yes") } else { "no".into() };
+    vec![
+        pool.into(),
+        backend.address.clone().into(),
+        backend.weight.to_string().into(),
+        Cell::toned(tone, backend.health),
+        draining,
+        units::count(backend.in_flight).into(),
+        units::count(backend.calls).into(),
+        units::count(backend.failures).into(),
+        backend.origin.into(),
+        printable(backend.last_error.as_deref().unwrap_or_default()).replace('\n', " ").into(),
+    ]
+}
+
+impl From<pb::Pool> for Pool {
+    fn from(pool: pb::Pool) -> Self {
+        let pb::Pool { name, protocol, balance, backends, .. } = pool;
+        Self { pool: name, protocol, balance, backends: backends.into_iter().map(Backend::from).collect() }
+    }
+}
+
+impl From<pb::Backend> for Backend {
+    fn from(backend: pb::Backend) -> Self {
+        Self {
+            health: health(&backend),
+            origin: match backend.origin() {
+                pb::Origin::Config => "config",
+                pb::Origin::Changed => "changed",
+                pb::Origin::Added => "added",
+                pb::Origin::Discovered => "discovered",
+                pb::Origin::Unspecified => "unknown",
+            },
+            address: backend.address,
+            weight: backend.weight,
+            draining: backend.draining,
+            in_flight: backend.in_flight,
+            calls: backend.calls,
+            failures: backend.failures,
+            last_error: Some(backend.last_error).filter(|error| !error.is_empty()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pools() -> Vec<Pool> {
+        let backend = |address: &str, health: pb::Health, origin: pb::Origin| pb::Backend {
+            address: address.into(),
+            weight: 1,
+            health: health.into(),
+            origin: origin.into(),
+            ..Default::default()
+        };
+        let busy = pb::Backend {
+            in_flight: 3,
+            calls: 1204,
+            draining: true,
+            ..backend("127.0.0.1:7101", pb::Health::Healthy, pb::Origin::Changed)
+        };
+        let dead = pb::Backend {
+            last_error: "connection\nrefused".into(),
+            ..backend("127.0.0.1:7111", pb::Health::Unhealthy, pb::Origin::Added)
+        };
+        let pool = |name: &str, backends| pb::Pool {
+            name: name.into(),
+            protocol: "grpc".into(),
+            backends,
+            ..Default::default()
+        };
+        vec![pool("cache", vec![busy, dead]).into(), pool("database", Vec::new()).into()]
+    }
+
+    #[test]
+    fn a_person_sees_every_pool_with_its_backends() {
+        let expected = "\
+pool      backend         weight  health     draining  in flight  calls  failures  origin   last error
+cache     127.0.0.1:7101       1  healthy    yes               3  1,204         0  changed
+          127.0.0.1:7111       1  unhealthy  no                0      0         0  added    connection refused
+database  no backends
+";
+        assert_eq!(table(&pools(), Paint::BARE), expected);
+    }
+
+    #[test]
+    fn a_program_reads_stable_keys() {
+        let json: serde_json::Value = serde_json::from_str(&json(&pools()).unwrap()).unwrap();
+        assert_eq!((&json[0]["pool"], &json[0]["protocol"]), (&"cache".into(), &"grpc".into()));
+        let backend = &json[0]["backends"][0];
+        assert_eq!((&backend["draining"], &backend["in_flight"]), (&true.into(), &3.into()));
+        assert!(backend["last_error"].is_null());
+        assert_eq!(json[0]["backends"][1]["origin"], "added");
+    }
+}

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -62,6 +62,9 @@ pub(crate) enum Command {
     Gateway(GatewayCommand),
     /// Show every replica of every service
     Status(StatusArguments),
+    /// Run one service, as `weft-<service>` does
+    #[command(hide = true)]
+    Serve(ServeArguments),
     /// Extract the text of a file on stdin; run by the queue
     #[command(hide = true)]
     Extract {
@@ -86,6 +89,32 @@ pub(crate) struct UpArguments {
     /// Print the effective configuration, secrets redacted, and exit
     #[arg(long)]
     pub(crate) check_config: bool,
+    /// Run cache, database, queue or assets as so many processes, such as database=3,cache=2; on backends they share
+    #[arg(long, value_name = "SERVICE=N,…")]
+    pub(crate) replicas: Vec<String>,
+}
+
+/// `weft serve`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// As a replica of the `weft up` that holds the other end of stdin
+    #[arg(long)]
+    pub(crate) supervised: bool,
+    /// Which service
+    pub(crate) service: Served,
+    /// As `weft-<service>` takes them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+/// A service that can be a process of its own.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Served {
+    Gateway,
+    Cache,
+    Database,
+    Queue,
+    Assets,
 }
 
 /// `weft ingest`
@@ -202,35 +231,6 @@ pub(crate) struct DeadArguments {
     pub(crate) queue: Option<String>,
 }
 
-/// `weft status`
-#[derive(Clone, Debug, Args)]
-pub(crate) struct StatusArguments {
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn options_of_the_mesh_may_stand_anywhere() {
-        let cli = Cli::parse_from(["weft", "ask", "why?", "--user", "ada", "--timeout", "90s"]);
-        assert_eq!((cli.mesh.user.as_str(), cli.mesh.timeout), ("ada", Some(Duration::from_secs(90))));
-    }
-
-    #[test]
-    fn dead_letters_are_named_by_ids_or_by_queue_and_not_by_both() {
-}
-
 /// `weft gateway …`
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum GatewayCommand {
@@ -270,6 +270,35 @@ pub(crate) struct BackendArguments {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `weft status`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StatusArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_the_mesh_may_stand_anywhere() {
+        let cli = Cli::parse_from(["weft", "ask", "why?", "--user", "ada", "--timeout", "90s"]);
+        assert_eq!((cli.mesh.user.as_str(), cli.mesh.timeout), ("ada", Some(Duration::from_secs(90))));
+    }
+
+    #[test]
+    fn dead_letters_are_named_by_ids_or_by_queue_and_not_by_both() {
         let parse =
             |arguments: &[&str]| Cli::try_parse_from([&["weft", "jobs", "redrive"], arguments].concat());
         assert!(parse(&["a", "b"]).is_ok());

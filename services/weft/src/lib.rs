@@ -1,14 +1,14 @@
 //! One command runs the mesh; the other subcommands are clients of it.
 //!
-//! Role: [`up`] assembles all five services in one process, wires them to each other and stops them in order. The
-//! client commands ([`ingest`], [`ask`] and the small ones) speak to the gateway of any mesh through `weft-client`, and
-//! to people on a terminal or programs at a pipe.
+//! Role: [`up`] assembles all five services in one process, or some as replicas that are processes of their own, wires
+//! them to each other, keeps them alive and stops them in order. The client commands ([`ingest`], [`ask`] and the small
+//! ones) speak to the gateway of any mesh through `weft-client`, and to people on a terminal or programs at a pipe.
 //!
 //! Non-goals: logic of its own. What a command needs more than once belongs in `weft-client`, what a service does
 //! belongs in the service.
 //!
 //! Invariants: nothing starts before every port is bound and the data directory is locked; errors are one line that says
-//! what to do; without a terminal there are no escape codes.
+//! what to do; without a terminal there are no escape codes; no replica outlives the process that started it.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr)] // this is the program that talks to a person
@@ -22,6 +22,7 @@ mod gateway;
 pub mod ingest;
 mod jobs;
 mod search;
+mod serve;
 mod session;
 mod status;
 mod table;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
     let session = Session::new(cli.mesh);
     let outcome = match cli.command {
         Command::Extract { .. } => return weft_queue::extractor::child_main(),
+        Command::Serve(arguments) => return serve::command(arguments),
         Command::Up(arguments) => up::command(&session, &arguments),
         command => client(&session, command),
     };
@@ -62,9 +64,9 @@ fn client(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
             Command::Documents(arguments) => documents::command(session, &arguments).await,
             Command::Asset(command) => asset::command(session, &command).await,
             Command::Jobs(command) => jobs::command(session, &command).await,
-            Command::Status(arguments) => status::command(session, &arguments).await,
-            Command::Up(_) | Command::Extract { .. } => Ok(ExitCode::SUCCESS),
             Command::Gateway(command) => gateway::command(session, &command).await,
+            Command::Status(arguments) => status::command(session, &arguments).await,
+            Command::Up(_) | Command::Serve(_) | Command::Extract { .. } => Ok(ExitCode::SUCCESS),
         }
     })
 }

@@ -1,4 +1,5 @@
-//! `weft up`: all five services in one process, wired to each other.
+//! `weft up`: all five services in one process, wired to each other; with `--replicas`, some of them as processes of
+//! their own.
 //!
 //! In order: configuration → the data directory is made and locked → every port is bound → the services start, those
 //! that others call first → readiness. A stop goes the other way round: the gateway, so that nothing new comes in, with
@@ -6,7 +7,11 @@
 
 mod config;
 mod lock;
+mod plan;
+mod ports;
+mod replicas;
 mod signals;
+mod site;
 mod start;
 mod summary;
 mod wiring;
@@ -26,6 +31,7 @@ use crate::{
 };
 
 pub use config::Config;
+pub use plan::Plan;
 use signals::Signals;
 pub use start::{Mesh, up};
 
@@ -38,8 +44,10 @@ const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs `weft up` until a signal ends it.
 pub(crate) fn command(session: &Session, arguments: &UpArguments) -> anyhow::Result<ExitCode> {
-    let loaded = Sources::read(arguments.config.as_deref())
-        .and_then(|sources| Config::load(&sources.with_insecure(arguments.insecure), &arguments.data_dir));
+    let loaded = Sources::read(arguments.config.as_deref()).and_then(|sources| {
+        let sources = sources.with_insecure(arguments.insecure);
+        Config::load_with(&sources, &arguments.data_dir, &arguments.replicas)
+    });
     let config = match loaded {
         Ok(config) => config,
         Err(error) => {

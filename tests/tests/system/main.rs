@@ -9,4 +9,6 @@ mod faults;
 mod process;
 #[cfg(feature = "real-backends")]
 mod replicas;
+#[cfg(feature = "real-backends")]
+mod supervised;
 mod trace;

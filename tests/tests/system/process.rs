@@ -23,18 +23,26 @@ pub(crate) struct Mesh {
     child: Child,
     config: PathBuf,
     data: PathBuf,
+    arguments: Vec<String>,
     pub(crate) gateway: SocketAddr,
+    #[cfg(feature = "real-backends")]
+    pub(crate) admin: SocketAddr,
     pub(crate) folder: TempDir,
 }
 
 impl Mesh {
     /// Starts one on embedded backends, with more configuration if wanted.
     pub(crate) async fn start(more: &str) -> Self {
+        Self::start_with(more, &[]).await
+    }
+
+    /// The same, with more arguments too.
+    pub(crate) async fn start_with(more: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("weft.toml");
-        let gateway = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+        let [gateway, admin] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port().unwrap())));
         let mut text = format!(
-            "[gateway]\nlisteners = [{{ address = \"{gateway}\" }}]\nadmin = {{ address = \"127.0.0.1:0\" }}\n"
+            "[gateway]\nlisteners = [{{ address = \"{gateway}\" }}]\nadmin = {{ address = \"{admin}\" }}\n"
         );
         for service in ["cache", "database", "queue", "assets"] {
             text +=
@@ -42,8 +50,18 @@ impl Mesh {
         }
         fs::write(&config, text + more).unwrap();
         let data = folder.path().join("data");
-        let child = up(&config, &data);
-        Self { child, config, data, gateway, folder }
+        let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let child = up(&config, &data, &arguments);
+        Self {
+            child,
+            config,
+            data,
+            arguments,
+            gateway,
+            #[cfg(feature = "real-backends")]
+            admin,
+            folder,
+        }
     }
 
     /// `kill -9`.
@@ -53,7 +71,7 @@ impl Mesh {
 
     /// Starts it again on the same data and ports.
     pub(crate) fn restart(&mut self) {
-        self.child = up(&self.config, &self.data);
+        self.child = up(&self.config, &self.data, &self.arguments);
     }
 
     /// Calls it, as soon as it answers.
@@ -75,18 +93,34 @@ impl Mesh {
     }
 }
 
-fn up(config: &Path, data: &Path) -> Child {
+fn up(config: &Path, data: &Path, arguments: &[String]) -> Child {
     Command::new(WEFT)
         .arg("up")
         .arg("--config")
         .arg(config)
         .arg("--data-dir")
         .arg(data)
+        .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .kill_on_drop(true)
         .spawn()
         .unwrap()
+}
+
+/// `kill -9`.
+#[cfg(feature = "real-backends")]
+pub(crate) async fn kill(pid: u32) {
+    let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().await.unwrap();
+    assert!(killed.success());
+}
+
+/// Whether a process is there and runs; a zombie does not.
+#[cfg(feature = "real-backends")]
+pub(crate) fn alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 /// One service as a process of its own.

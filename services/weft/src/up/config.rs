@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use weft_runtime::config::{Admin, ConfigError, Lifecycle, Problems, Sources, Telemetry};
 
+use super::plan::{Plan, Stores};
+
 /// The sections of the file.
 const SECTIONS: [&str; 6] = ["gateway", "cache", "database", "queue", "assets", "telemetry"];
 /// What is logged unless `[telemetry]` says otherwise: on a terminal, the summary is what there is to read.
@@ -29,6 +31,9 @@ pub struct Config {
     /// Where the embedded backends keep everything, unless a service's own section says otherwise.
     #[serde(skip)]
     pub data_dir: PathBuf,
+    /// The services that run as several processes.
+    #[serde(skip)]
+    pub replicas: Plan,
 }
 
 /// `[telemetry]` beside the services.
@@ -39,30 +44,50 @@ struct Process {
 }
 
 impl Config {
-    /// Reads every section.
+    /// Reads every section; all services run in this process.
     ///
     /// # Errors
     /// With everything that is wrong in any of them.
     pub fn load(sources: &Sources, data_dir: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(sources, data_dir, &[])
+    }
+
+    /// The same, with what `--replicas` was given: `database=3,cache=2`. Replicas are processes of this program, whose
+    /// `main` must then be `weft::main`, and have what `sources` say; a later change of the values here reaches this
+    /// process only.
+    ///
+    /// # Errors
+    /// With everything that is wrong in any section and with the replicas, stores included that replicas cannot share.
+    pub fn load_with(sources: &Sources, data_dir: &Path, replicas: &[String]) -> Result<Self, ConfigError> {
         let mut wrong = Vec::new();
+        let plan = Plan::parse(replicas, &mut wrong);
+        let config = Self::sections(sources, data_dir, plan, &mut wrong);
+        config.filter(|_| wrong.is_empty()).ok_or(ConfigError { problems: wrong })
+    }
+
+    /// Every section, unless one of them cannot be read.
+    fn sections(sources: &Sources, data_dir: &Path, mut plan: Plan, wrong: &mut Vec<String>) -> Option<Self> {
         for name in sources.sections().filter(|name| !SECTIONS.contains(name)) {
             wrong.push(format!("{name}: unknown key; the sections are {}", SECTIONS.join(", ")));
         }
-        let process = note(&mut wrong, process(sources));
-        let gateway = note(&mut wrong, section(sources, "gateway", None));
-        let cache = note(&mut wrong, section(sources, "cache", None));
-        let database = note(&mut wrong, section(sources, "database", Some(data_dir)));
-        let queue = note(&mut wrong, section(sources, "queue", Some(data_dir)));
-        let assets = note(&mut wrong, section(sources, "assets", Some(data_dir)));
-        match (process, gateway, cache, database, queue, assets) {
-            (Some(process), Some(gateway), Some(cache), Some(database), Some(queue), Some(assets))
-                if wrong.is_empty() =>
-            {
-                let telemetry = process.telemetry;
-                Ok(Self { telemetry, gateway, cache, database, queue, assets, data_dir: data_dir.to_owned() })
-            }
-            _ => Err(ConfigError { problems: wrong }),
-        }
+        let process = note(wrong, process(sources));
+        let gateway = note(wrong, section(sources, "gateway", None));
+        let cache = note(wrong, section(sources, "cache", None));
+        let database = note(wrong, section(sources, "database", Some(data_dir)));
+        let queue = note(wrong, section(sources, "queue", Some(data_dir)));
+        let assets = note(wrong, section(sources, "assets", Some(data_dir)));
+        let stores = Stores {
+            cache: cache.as_ref(),
+            database: database.as_ref(),
+            queue: queue.as_ref(),
+            assets: assets.as_ref(),
+        };
+        plan.refuse(&stores, wrong);
+        let (process, gateway, cache) = (process?, gateway?, cache?);
+        let (database, queue, assets) = (database?, queue?, assets?);
+        note(wrong, plan.read(sources, data_dir))?;
+        let (telemetry, data_dir, replicas) = (process.telemetry, data_dir.to_owned(), plan);
+        Some(Self { telemetry, gateway, cache, database, queue, assets, data_dir, replicas })
     }
 
     /// The effective configuration as TOML, secrets redacted.
@@ -85,6 +110,11 @@ fn section<C: weft_runtime::Config>(
     name: &str,
     data_dir: Option<&Path>,
 ) -> Result<C, ConfigError> {
+    sources.section(name)?.load_section(name, base(name, data_dir)?, name)
+}
+
+/// What a service has in this launcher unless it is configured otherwise.
+pub(super) fn base(name: &str, data_dir: Option<&Path>) -> Result<Table, ConfigError> {
     let mut base = Table::new();
     if let Some(data_dir) = data_dir {
         let own = data_dir.join(name);
@@ -93,7 +123,7 @@ fn section<C: weft_runtime::Config>(
         })?;
         base.insert("data_dir".to_owned(), Value::from(own));
     }
-    sources.section(name)?.load_section(name, base, name)
+    Ok(base)
 }
 
 fn note<C>(wrong: &mut Vec<String>, loaded: Result<C, ConfigError>) -> Option<C> {

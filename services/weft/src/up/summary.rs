@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use weft_runtime::config::Secret;
 
-use super::{Config, Mesh};
+use super::{Config, Mesh, start::Instance};
 use crate::{
     table::{Align, Cell, Table},
     terminal::{Paint, Tone},
@@ -50,25 +50,33 @@ impl Facts {
     }
 }
 
-/// One line for a service.
+/// One line for a service, or for one of its replicas.
 struct Line {
-    service: &'static str,
+    service: String,
     address: String,
     backend: String,
     ready: Result<(), String>,
+    pid: Option<u32>,
 }
 
 /// The summary of a running mesh.
 pub(super) fn render(facts: &Facts, mesh: &Mesh, elapsed: Duration, paint: Paint) -> String {
     let gateway = Line {
-        service: "gateway",
+        service: "gateway".to_owned(),
         address: format!("http://{}", mesh.gateway),
         backend: format!("admin http://{}", mesh.admin),
-        ready: mesh.service("gateway").map_or(Ok(()), |(_, ready)| ready),
+        ready: mesh.service("gateway").pop().map_or(Ok(()), |gateway| gateway.ready),
+        pid: None,
     };
-    let services = facts.backends.iter().filter_map(|(service, backend)| {
-        let (address, ready) = mesh.service(service)?;
-        Some(Line { service, address: address.to_string(), backend: backend.clone(), ready })
+    let services = facts.backends.iter().flat_map(|(service, backend)| {
+        let line = |instance: Instance| Line {
+            service: instance.name,
+            address: instance.address.to_string(),
+            backend: backend.clone(),
+            ready: instance.ready,
+            pid: instance.pid,
+        };
+        mesh.service(service).into_iter().map(line)
     });
     let lines: Vec<Line> = [gateway].into_iter().chain(services).collect();
     let program = std::env::args().next().unwrap_or_else(|| "weft".to_owned());
@@ -90,11 +98,17 @@ fn text(
         ("backend", Align::Left),
     ]);
     for line in lines {
+        let process = line.pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
         let state = match &line.ready {
-            Ok(()) => Cell::toned(Tone::Good, "ready"),
-            Err(reason) => Cell::toned(Tone::Warn, format!("not ready: {reason}")),
+            Ok(()) => Cell::toned(Tone::Good, format!("ready{process}")),
+            Err(reason) => Cell::toned(Tone::Warn, format!("not ready{process}: {reason}")),
         };
-        table.row(vec![line.service.into(), line.address.clone().into(), state, line.backend.clone().into()]);
+        table.row(vec![
+            line.service.clone().into(),
+            line.address.clone().into(),
+            state,
+            line.backend.clone().into(),
+        ]);
     }
     let ready = lines.iter().all(|line| line.ready.is_ok());
     let headline = if ready {
@@ -119,9 +133,9 @@ fn text(
 mod tests {
     use super::*;
 
-    fn line(service: &'static str, address: &str, backend: &str, ready: Result<(), &str>) -> Line {
+    fn line(service: &str, address: &str, backend: &str, ready: Result<(), &str>) -> Line {
         let ready = ready.map_err(str::to_owned);
-        Line { service, address: address.into(), backend: backend.into(), ready }
+        Line { service: service.into(), address: address.into(), backend: backend.into(), ready, pid: None }
     }
 
     #[test]
@@ -148,6 +162,24 @@ try in another terminal
 Ctrl-C stops it
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn replicas_are_told_with_their_processes() {
+        let replica = |name, pid, ready| Line { pid, ..line(name, "127.0.0.1:4", "redis://h", ready) };
+        let lines = [
+            replica("cache-1", Some(42), Ok(())),
+            replica("cache-2", Some(43), Err("no answer")),
+            replica("cache-3", None, Err("ended with signal: 9 (SIGKILL)")),
+        ];
+        let text = text(&lines, "d", "weft", DEFAULT_GATEWAY, Duration::from_secs(2), Paint::BARE);
+        for expected in [
+            "cache-1  127.0.0.1:4  ready (process 42) ",
+            "cache-2  127.0.0.1:4  not ready (process 43): no answer ",
+            "cache-3  127.0.0.1:4  not ready: ended with signal: 9 (SIGKILL) ",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
     }
 
     #[test]

@@ -7,5 +7,6 @@ mod gateway;
 mod ingest;
 mod program;
 mod refusals;
+mod replicas;
 mod status;
 mod stop;

@@ -72,10 +72,15 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// Starts one on free ports and a directory of its own, and waits for its summary.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[], Stdio::inherit())
+    }
+
+    /// The same with more arguments, and what it logs going elsewhere.
+    pub(crate) fn start_with(arguments: &[&str], log: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("weft.toml");
         std::fs::write(&config, ANY_PORTS).unwrap();
-        let (child, summary) = spawn(&config, &folder.path().join("data"));
+        let (child, summary) = spawn(&config, &folder.path().join("data"), arguments, log);
         let gateway = word_after(&summary, "gateway");
         let admin = word_after(&summary, "admin");
         Self { gateway, admin, summary, folder, child: Some(child) }
@@ -102,11 +107,16 @@ impl Mesh {
         self.command(arguments).output().unwrap().into()
     }
 
-    /// Ends it without any warning, and starts it again on the same ports and directory.
-    pub(crate) fn kill_and_restart(&mut self) {
+    /// Ends it without any warning.
+    pub(crate) fn kill(&mut self) {
         let mut killed = self.child.take().unwrap();
         killed.kill().unwrap();
         killed.wait().unwrap();
+    }
+
+    /// Ends it without any warning, and starts it again on the same ports and directory.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.kill();
         let config = self.folder.path().join("again.toml");
         let address = |url: &str| format!("\"{}\"", url.trim_start_matches("http://"));
         let text = ANY_PORTS.replacen("\"127.0.0.1:0\"", &address(&self.gateway), 1).replacen(
@@ -115,7 +125,7 @@ impl Mesh {
             1,
         );
         std::fs::write(&config, text).unwrap();
-        let (child, _) = spawn(&config, &self.data_dir());
+        let (child, _) = spawn(&config, &self.data_dir(), &[], Stdio::inherit());
         self.child = Some(child);
     }
 
@@ -145,13 +155,22 @@ pub(crate) fn send(pid: u32, signal: &str) {
     assert!(status.success());
 }
 
-fn spawn(config: &Path, data_dir: &Path) -> (Child, String) {
+/// Whether a process is there and runs; a zombie does not.
+pub(crate) fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+fn spawn(config: &Path, data_dir: &Path, arguments: &[&str], log: Stdio) -> (Child, String) {
     let mut child = weft()
         .args(["up", "--config"])
         .arg(config)
         .arg("--data-dir")
         .arg(data_dir)
+        .args(arguments)
         .stdout(Stdio::piped())
+        .stderr(log)
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());

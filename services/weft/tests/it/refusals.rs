@@ -99,6 +99,31 @@ fn everything_wrong_with_a_configuration_is_told_at_once() {
 }
 
 #[test]
+fn embedded_stores_refuse_replicas_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = weft()
+        .current_dir(folder.path())
+        .args(["up", "--data-dir", "data", "--replicas", "database=3,cache=2"])
+        .args(["--replicas", "queue=2,assets=2,gateway=2,search=1,cache=x"])
+        .output();
+    let said = crate::program::Said::from(output.unwrap());
+    assert_eq!((said.code, said.out.as_str()), (64, ""));
+    for expected in [
+        "--replicas cache=2: an in-process cache is seen by its own process only; set cache.redis.url or REDIS_URL",
+        "--replicas database=3: SQLite is written by one process only; set database.database.url or DATABASE_URL",
+        "--replicas queue=2: the SQLite job store is written by one process only; set queue.jobs.url",
+        "--replicas assets=2: a local directory is kept by one process only; set assets.storage.s3.bucket",
+        "--replicas gateway=2: there is one gateway",
+        "--replicas search=1: there is no service `search`",
+        "--replicas cache=x: `x` is not a number from 1 to 32",
+    ] {
+        assert!(said.err.contains(expected), "{expected}: {}", said.err);
+    }
+    assert_eq!(said.err.lines().count(), 8, "{}", said.err);
+    assert!(!folder.path().join("data").exists(), "something was started");
+}
+
+#[test]
 fn the_effective_configuration_is_printed_without_secrets() {
     let output =
         weft().args(["up", "--check-config"]).env("REDIS_URL", "redis://u:hunter2@h:1").output().unwrap();

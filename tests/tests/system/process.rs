@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
+use futures::TryStreamExt;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use toml::{Table, Value};
 use weft_client::Client;
 use weft_testkit::{eventually_ok, free_port};
 
@@ -25,13 +27,12 @@ pub(crate) struct Mesh {
     data: PathBuf,
     arguments: Vec<String>,
     pub(crate) gateway: SocketAddr,
-    #[cfg(feature = "real-backends")]
     pub(crate) admin: SocketAddr,
     pub(crate) folder: TempDir,
 }
 
 impl Mesh {
-    /// Starts one on embedded backends, with more configuration if wanted.
+    /// Starts one on free ports, with more configuration: none for embedded backends, `Servers::config` for real ones.
     pub(crate) async fn start(more: &str) -> Self {
         Self::start_with(more, &[]).await
     }
@@ -39,7 +40,6 @@ impl Mesh {
     /// The same, with more arguments too.
     pub(crate) async fn start_with(more: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("weft.toml");
         let [gateway, admin] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port().unwrap())));
         let mut text = format!(
             "[gateway]\nlisteners = [{{ address = \"{gateway}\" }}]\nadmin = {{ address = \"{admin}\" }}\n"
@@ -48,20 +48,14 @@ impl Mesh {
             text +=
                 &format!("[{service}]\naddress = \"127.0.0.1:0\"\nadmin = {{ address = \"127.0.0.1:0\" }}\n");
         }
-        fs::write(&config, text + more).unwrap();
+        let mut table = text.parse().unwrap();
+        merge(&mut table, more.parse().unwrap());
+        let config = folder.path().join("weft.toml");
+        fs::write(&config, toml::to_string(&table).unwrap()).unwrap();
         let data = folder.path().join("data");
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let child = up(&config, &data, &arguments);
-        Self {
-            child,
-            config,
-            data,
-            arguments,
-            gateway,
-            #[cfg(feature = "real-backends")]
-            admin,
-            folder,
-        }
+        Self { child, config, data, arguments, gateway, admin, folder }
     }
 
     /// `kill -9`.
@@ -74,38 +68,57 @@ impl Mesh {
         self.child = up(&self.config, &self.data, &self.arguments);
     }
 
+    /// Where it keeps everything.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Calls it, as soon as it answers.
     pub(crate) async fn client(&self) -> Client {
         let address = format!("http://{}", self.gateway);
-        eventually_ok(LIMIT, || Client::connect(&address, "ada")).await
+        let client = eventually_ok(LIMIT, || Client::connect(&address, "ada")).await;
+        // The port is open before what is behind it is ready.
+        eventually_ok(LIMIT, || async { client.chats().list().try_next().await }).await;
+        client
+    }
+
+    /// A command of the program against it, as the user of [`Mesh::client`], with its output captured.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = weft();
+        command.args(["--user", "ada", "--gateway", &format!("http://{}", self.gateway)]);
+        command.args(["--admin", &format!("http://{}", self.admin)]).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
 
     /// `weft ingest` on a folder, from within it.
     pub(crate) fn ingest(&self, documents: &Path) -> Child {
-        Command::new(WEFT)
-            .args(["--user", "ada", "--gateway", &format!("http://{}", self.gateway), "ingest", "."])
-            .current_dir(documents)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
+        self.command(&["ingest", "."]).current_dir(documents).spawn().unwrap()
     }
 }
 
+/// Adds tables to those of the same name, and replaces everything else.
+fn merge(into: &mut Table, more: Table) {
+    for (key, value) in more {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(into)), Value::Table(more)) => merge(into, more),
+            (_, value) => drop(into.insert(key, value)),
+        }
+    }
+}
+
+/// The program, with nothing of the environment that could change what it does; it ends with the test.
+pub(crate) fn weft() -> Command {
+    let mut command = Command::new(WEFT);
+    command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
 fn up(config: &Path, data: &Path, arguments: &[String]) -> Child {
-    Command::new(WEFT)
-        .arg("up")
-        .arg("--config")
-        .arg(config)
-        .arg("--data-dir")
-        .arg(data)
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+    let mut command = weft();
+    command.arg("up").arg("--config").arg(config).arg("--data-dir").arg(data).args(arguments);
+    command.stdout(Stdio::null()).spawn().unwrap()
 }
 
 /// `kill -9`.
@@ -126,14 +139,9 @@ pub(crate) fn alive(pid: u32) -> bool {
 /// One service as a process of its own.
 #[cfg(feature = "real-backends")]
 pub(crate) fn serve(name: &str, config: &Path) -> Child {
-    Command::new(WEFT)
-        .args(["serve", name, "--config"])
-        .arg(config)
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+    let mut command = weft();
+    command.args(["serve", name, "--config"]).arg(config);
+    command.stdout(Stdio::null()).spawn().unwrap()
 }
 
 /// The word that only document `i` holds.

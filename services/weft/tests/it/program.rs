@@ -33,10 +33,7 @@ admin = { address = "127.0.0.1:0" }
 /// The program, with nothing of the environment that could change what it does.
 pub(crate) fn weft() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-    for name in ["NO_COLOR", "DATABASE_URL", "REDIS_URL", "AMQP_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
-        command.env_remove(name);
-    }
-    command.stdin(Stdio::null());
+    command.env_clear().stdin(Stdio::null());
     command
 }
 
@@ -72,14 +69,23 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// Starts one on free ports and a directory of its own, and waits for its summary.
     pub(crate) fn start() -> Self {
-        Self::start_with(&[], Stdio::inherit())
+        Self::begin(ANY_PORTS, &[], Stdio::inherit())
     }
 
     /// The same with more arguments, and what it logs going elsewhere.
     pub(crate) fn start_with(arguments: &[&str], log: Stdio) -> Self {
+        Self::begin(ANY_PORTS, arguments, log)
+    }
+
+    /// The same, with another configuration.
+    pub(crate) fn configured(text: &str) -> Self {
+        Self::begin(text, &[], Stdio::inherit())
+    }
+
+    fn begin(text: &str, arguments: &[&str], log: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("weft.toml");
-        std::fs::write(&config, ANY_PORTS).unwrap();
+        std::fs::write(&config, text).unwrap();
         let (child, summary) = spawn(&config, &folder.path().join("data"), arguments, log);
         let gateway = word_after(&summary, "gateway");
         let admin = word_after(&summary, "admin");

@@ -1,142 +1,127 @@
-//! One trace from the client's call through gateway, service, queue and worker, as an OTLP receiver sees it.
+//! One trace from the client's call through gateway, service, queue and worker, as an OTLP receiver sees it: every hop
+//! is the child of the one before it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex},
-};
+mod receiver;
 
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_server::{TraceService, TraceServiceServer},
-    },
-    trace::v1::Span,
-};
-use serde::{Deserialize, Serialize};
-use tonic::{Request, Response, Status, async_trait};
-use weft_mesh::Channel;
-use weft_proto::database::v1::{
-    CreateChatRequest, PostMessageRequest, chat_service_client::ChatServiceClient,
-    message_service_client::MessageServiceClient,
-};
-use weft_runtime::{
-    Assembly, Config, Listeners, Scope, Service,
-    config::{Admin, Lifecycle, Problems, Telemetry},
-    start,
-};
+use std::collections::HashSet;
+
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind::{self, Client, Consumer, Server};
+use weft_runtime::{config::Telemetry, telemetry};
 use weft_testkit::eventually;
 
 use crate::process::{LIMIT, Mesh};
+use receiver::{Received, Span, receive};
 
-const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-const ROOT: &str = "b7ad6b7169203331";
+/// What the test's own process calls itself.
+const CLIENT: &str = "client";
 
-#[derive(Clone, Default)]
-struct Received(Arc<Mutex<Vec<Span>>>);
+const POST: &str = "weft.database.v1.MessageService/PostMessage";
+const GET_CHAT: &str = "weft.database.v1.ChatService/GetChat";
+const PUBLISH: &str = "weft.queue.v1.QueueService/Publish";
+const PROCESS: &str = "process chat_queue";
 
-#[async_trait]
-impl TraceService for Received {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let spans = request.into_inner().resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-        self.0.lock().unwrap().extend(spans.flat_map(|scope| scope.spans));
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+/// Spans from parent to child. The gateway's has the name of the service's and no client span of its own, so a call of
+/// a client is one client span and two server spans; between services it is one and one.
+type Hops = &'static [(SpanKind, &'static str)];
+
+/// From the question to the worker.
+const ASKED: Hops = &[
+    (Client, POST),
+    (Server, POST),
+    (Server, POST),
+    (Client, PUBLISH),
+    (Server, PUBLISH),
+    (Consumer, PROCESS),
+];
+/// What the worker calls to answer it.
+const CALLED: [&str; 3] = [
+    "weft.database.v1.MessageService/ListMessages",
+    "weft.database.v1.SearchService/SearchChunks",
+    "weft.database.v1.MessageService/AppendReply",
+];
+/// A read that the cache cannot answer yet.
+const MISSED: Hops = &[
+    (Client, GET_CHAT),
+    (Server, GET_CHAT),
+    (Server, GET_CHAT),
+    (Client, "weft.cache.v1.CacheService/Get"),
+    (Server, "weft.cache.v1.CacheService/Get"),
+];
+/// What it has loaded goes into the cache.
+const FILLED: Hops = &[
+    (Client, GET_CHAT),
+    (Server, GET_CHAT),
+    (Server, GET_CHAT),
+    (Client, "weft.cache.v1.CacheService/Fill"),
+    (Server, "weft.cache.v1.CacheService/Fill"),
+];
+
+/// The spans of one trace.
+struct Trace(Vec<Span>);
+
+impl Trace {
+    /// The trace that a call of the client began, if its root has come.
+    fn begun_by(received: &Received, call: &str) -> Option<Self> {
+        let mut spans = received.spans();
+        let root = |span: &&Span| span.process == CLIENT && span.parent.is_empty() && span.name == call;
+        let trace = spans.iter().find(root)?.trace.clone();
+        spans.retain(|span| span.trace == trace);
+        Some(Self(spans))
+    }
+
+    /// Whether the hops are there, each below the one before it, the first at the root.
+    fn has(&self, hops: &[(SpanKind, &str)]) -> bool {
+        self.has_below("", hops)
+    }
+
+    fn has_below(&self, parent: &str, hops: &[(SpanKind, &str)]) -> bool {
+        let Some((&(kind, name), rest)) = hops.split_first() else { return true };
+        let hop = |span: &&Span| span.parent == parent && span.kind == kind && span.name == name;
+        self.0.iter().filter(hop).any(|span| self.has_below(&span.id, rest))
+    }
+
+    /// Whether every span but one has its parent here.
+    fn is_whole(&self) -> bool {
+        let ids: HashSet<_> = self.0.iter().map(|span| &span.id).collect();
+        self.0.iter().filter(|span| !ids.contains(&span.parent)).count() == 1
+    }
+
+    /// The tree, for whoever has to find out what is missing.
+    fn print(&self, parent: &str, depth: usize) {
+        for span in self.0.iter().filter(|span| span.parent == parent) {
+            eprintln!("{:depth$}{:?} {} ({})", "", span.kind, span.name, span.process);
+            self.print(&span.id, depth + 2);
+        }
     }
 }
 
-/// The receiver as a service, which the runtime serves.
-struct Receiver;
-
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct ReceiverConfig {
-    admin: Admin,
-    lifecycle: Lifecycle,
-    telemetry: Telemetry,
-    #[serde(skip)]
-    received: Received,
-}
-
-impl Config for ReceiverConfig {
-    fn address(&self) -> Option<&str> {
-        Some("127.0.0.1:0")
-    }
-    fn admin(&self) -> &Admin {
-        &self.admin
-    }
-    fn lifecycle(&self) -> &Lifecycle {
-        &self.lifecycle
-    }
-    fn telemetry(&self) -> &Telemetry {
-        &self.telemetry
-    }
-    fn validate(&self, _: &mut Problems) {}
-}
-
-impl Service for Receiver {
-    const NAME: &'static str = "receiver";
-    type Config = ReceiverConfig;
-
-    async fn assemble(config: ReceiverConfig, scope: Scope) -> anyhow::Result<Assembly> {
-        scope.ready.set(Ok(()));
-        Ok(Assembly::grpc(TraceServiceServer::new(config.received)))
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-impl Received {
-    /// Names of the trace's spans, and whether every one has its parent in it.
-    fn trace(&self) -> (HashSet<String>, bool) {
-        let spans = self.0.lock().unwrap();
-        let ours: HashMap<String, &Span> = spans
-            .iter()
-            .filter(|span| hex(&span.trace_id) == TRACE)
-            .map(|span| (hex(&span.span_id), span))
-            .collect();
-        let known = |id: String| id == ROOT || ours.contains_key(&id);
-        let whole = ours.values().all(|span| known(hex(&span.parent_span_id)));
-        (ours.values().map(|span| span.name.clone()).collect(), whole)
+/// Waits until a call's trace is whole and has the hops.
+async fn assert_hops(received: &Received, call: &str, wanted: &[Vec<(SpanKind, &str)>]) {
+    let complete = |trace: &Trace| trace.is_whole() && wanted.iter().all(|hops| trace.has(hops));
+    let arrived = || async { Trace::begun_by(received, call).as_ref().is_some_and(complete) };
+    if tokio::time::timeout(LIMIT, eventually(LIMIT * 2, arrived)).await.is_err() {
+        let trace = Trace::begun_by(received, call).expect("the client's own span");
+        trace.print("", 0);
+        panic!("the trace of {call} (above) is not whole, or lacks one of {wanted:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_trace_holds_a_question_from_the_client_to_the_worker() {
-    let config = ReceiverConfig::default();
-    let received = config.received.clone();
-    let receiver = start::<Receiver>(config.clone(), Listeners::bind(&config).await.unwrap()).await.unwrap();
-    let mesh = Mesh::start(&format!("[telemetry]\notlp_endpoint = \"http://{}\"\n", receiver.address)).await;
-    mesh.client().await;
-    let channel = Channel::direct(mesh.gateway);
-    let chat =
-        ChatServiceClient::new(channel.clone()).create_chat(CreateChatRequest::default()).await.unwrap();
-    let mut request = Request::new(PostMessageRequest {
-        chat_id: chat.into_inner().chat.unwrap().id,
-        content: "What is in the documents?".into(),
-        ..PostMessageRequest::default()
-    });
-    let parent = format!("00-{TRACE}-{ROOT}-01").parse().unwrap();
-    request.metadata_mut().insert("traceparent", parent);
-    MessageServiceClient::new(channel).post_message(request).await.unwrap();
+    let (receiver, received) = receive().await;
+    let endpoint = format!("http://{}", receiver.address);
+    let mesh = Mesh::start(&format!("[telemetry]\notlp_endpoint = \"{endpoint}\"\n")).await;
+    let own = Telemetry { otlp_endpoint: Some(endpoint), log: "off".into(), ..Telemetry::default() };
+    let telemetry = telemetry::init(CLIENT, &own).unwrap();
 
-    let wanted = [
-        "weft.database.v1.MessageService/PostMessage",
-        "weft.queue.v1.QueueService/Publish",
-        "weft.database.v1.SearchService/SearchChunks",
-        "weft.database.v1.MessageService/AppendReply",
-        "process chat_queue",
-    ];
-    let arrived = || async {
-        let (names, whole) = received.trace();
-        whole && wanted.iter().all(|name| names.contains(*name))
-    };
-    let seen = tokio::time::timeout(LIMIT, eventually(LIMIT * 2, arrived)).await;
-    assert!(seen.is_ok(), "{:?} of {wanted:?}", received.trace());
-    let forwarded = received.0.lock().unwrap().iter().filter(|s| hex(&s.parent_span_id) == ROOT).count();
-    assert_eq!(forwarded, 1, "the gateway's span is the client's only child");
+    let client = mesh.client().await;
+    let chat = client.chats().create("", "", "").await.unwrap();
+    client.chats().get(&chat.id).await.unwrap();
+    client.messages().post(&chat.id, "What is in the documents?", "").await.unwrap();
+    telemetry.shutdown().await;
+
+    let below = |call| [ASKED, &[(Client, call), (Server, call)]].concat();
+    assert_hops(&received, POST, &CALLED.map(below)).await;
+    assert_hops(&received, GET_CHAT, &[MISSED.to_vec(), FILLED.to_vec()]).await;
     receiver.stop().await;
 }

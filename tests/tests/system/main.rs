@@ -8,6 +8,7 @@ mod commands;
 mod crash;
 #[cfg(feature = "real-backends")]
 mod faults;
+mod ingest;
 mod process;
 #[cfg(feature = "real-backends")]
 mod replicas;

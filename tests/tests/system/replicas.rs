@@ -1,93 +1,104 @@
-//! Three databases and three caches on real backends behind one gateway: the load is shared, and one may be killed.
+//! Three databases and three caches on real backends behind one gateway: the load is shared, who is slow gets less of
+//! it, one of each may be killed, and the status shows them all.
 
-use std::{collections::HashMap, fs, net::SocketAddr, path::Path};
+mod fleet;
+
+use std::{collections::HashMap, time::Duration};
 
 use futures::{StreamExt, stream};
-use tokio::process::Child;
-use weft_client::{Admin, Client};
-use weft_testkit::{Servers, eventually, eventually_ok, free_port};
+use serde_json::Value;
+use weft_testkit::eventually;
 
-use crate::process::{LIMIT, serve};
+use crate::process::LIMIT;
+use fleet::{Fleet, Replica};
 
-struct Replica {
-    child: Child,
-    address: SocketAddr,
+const READS: u64 = 600;
+
+/// Reads a chat over and over, 24 at a time, and kills a replica in between if one is given. No read may fail.
+async fn read(fleet: &Fleet, mut victim: Option<&mut Replica>) {
+    let read = |_| async { fleet.client.chats().get(&fleet.chat).await };
+    let mut answers = stream::iter(0..READS).map(read).buffer_unordered(24).enumerate();
+    while let Some((done, answer)) = answers.next().await {
+        answer.expect("a read may be retried, so it does not fail");
+        if done == 200
+            && let Some(victim) = victim.take()
+        {
+            victim.child.kill().await.unwrap();
+        }
+    }
 }
 
-fn replica(name: &str, folder: &Path, index: usize, more: &str) -> Replica {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-    let config = folder.join(format!("{name}-{index}.toml"));
-    let text = format!("address = \"{address}\"\nadmin = {{ address = \"127.0.0.1:0\" }}\n{more}");
-    fs::write(&config, text).unwrap();
-    Replica { child: serve(name, &config), address }
+/// What each took since `before`.
+fn since(after: &HashMap<String, u64>, before: &HashMap<String, u64>) -> HashMap<String, u64> {
+    after.iter().map(|(address, calls)| (address.clone(), calls - before[address])).collect()
 }
 
-fn pool(name: &str, replicas: &[Replica]) -> String {
-    let backends: Vec<_> = replicas.iter().map(|r| format!("{{ address = \"{}\" }}", r.address)).collect();
-    format!(
-        "[[pools]]\nname = \"{name}\"\nbackends = [{}]\nhealth = {{ interval = \"1s\" }}\n[[routes]]\ngrpc_service = \"weft.{name}.v1.*\"\npool = \"{name}\"\n",
-        backends.join(", ")
-    )
+/// Each takes its third of the reads, within half of it.
+async fn assert_spread(fleet: &Fleet) {
+    let (databases, caches) = (fleet.database_calls().await, fleet.cache_reads().await);
+    read(fleet, None).await;
+    for shares in
+        [since(&fleet.database_calls().await, &databases), since(&fleet.cache_reads().await, &caches)]
+    {
+        assert_eq!(shares.len(), 3);
+        assert!(shares.values().all(|share| (100..=300).contains(share)), "of {READS}: {shares:?}");
+    }
 }
 
-async fn calls(admin: &Admin, pool: &str) -> HashMap<String, u64> {
-    let pools = admin.pools().await.unwrap();
-    let pool = pools.into_iter().find(|p| p.name == pool).unwrap();
-    pool.backends.into_iter().map(|backend| (backend.address, backend.calls)).collect()
+/// `weft status` has a row for each replica, and a sum of them.
+async fn assert_status(fleet: &Fleet) {
+    let (_, replicas) = fleet.admin.stats().await.unwrap();
+    let rows = |pool: &str| replicas.iter().filter(|r| r.pool == pool && r.stats.is_ok()).count();
+    assert_eq!((rows("cache"), rows("database"), replicas.len()), (3, 3, 6));
+
+    let status = fleet.status().await;
+    let hits = |row: &Value| {
+        let patterns = row["stats"]["patterns"].as_array().unwrap();
+        patterns.iter().map(|pattern| pattern["hits"].as_u64().unwrap()).sum()
+    };
+    assert_sums(&status, "cache", hits);
+    assert_sums(&status, "database", |row| row["calls"].as_u64().unwrap());
+    assert_sums(&status, "database", |row| row["stats"]["pool"]["max"].as_u64().unwrap());
+}
+
+fn assert_sums(status: &Value, pool: &str, count: impl Fn(&Value) -> u64) {
+    let services = status["services"].as_array().unwrap();
+    let service = services.iter().find(|service| service["pool"] == pool).unwrap();
+    let rows: Vec<_> = service["replicas"].as_array().unwrap().iter().map(&count).collect();
+    assert!(rows.len() == 3 && !rows.contains(&0), "{rows:?} in {service}");
+    assert_eq!(count(&service["sum"]), rows.iter().sum::<u64>(), "{service}");
+    assert_eq!(service["sum"]["replicas"], 3);
+}
+
+/// A replica that answers late has more calls in flight than the others, so it is given fewer.
+async fn assert_slow_gets_less(fleet: &Fleet) {
+    let before = fleet.database_calls().await;
+    fleet.slow.delay(Duration::from_millis(300)).await;
+    read(fleet, None).await;
+    fleet.slow.heal().await.unwrap();
+    let mut shares = since(&fleet.database_calls().await, &before);
+    let slow = shares.remove(&fleet.slow.address().to_string()).unwrap();
+    assert!(
+        shares.values().all(|share| *share > 3 * slow),
+        "the slow one took {slow}, the others {shares:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_spread_and_a_killed_replica_fails_none_that_may_be_retried() {
-    let servers = Servers::start().await.unwrap();
-    let all: toml::Table = servers.config().parse().unwrap();
-    let section = |name: &str| toml::to_string(&all[name]).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let caches: Vec<_> = (0..3).map(|i| replica("cache", folder.path(), i, &section("cache"))).collect();
-    let addresses: Vec<_> = caches.iter().map(|cache| format!("\"{}\"", cache.address)).collect();
-    let peers = format!("cache = {{ addresses = [{}] }}\n", addresses.join(", "));
-    let more = peers + &section("database");
-    let mut databases: Vec<_> = (0..3).map(|i| replica("database", folder.path(), i, &more)).collect();
+    let mut fleet = Fleet::start().await;
+    eventually(LIMIT, || fleet.is_healthy()).await;
+    assert_spread(&fleet).await;
+    assert_status(&fleet).await;
+    assert_slow_gets_less(&fleet).await;
 
-    let (gateway, admin) = (free_port().unwrap(), free_port().unwrap());
-    let config = folder.path().join("gateway.toml");
-    let text = format!(
-        "listeners = [{{ address = \"127.0.0.1:{gateway}\" }}]\nadmin = {{ address = \"127.0.0.1:{admin}\" }}\n{}{}",
-        pool("cache", &caches),
-        pool("database", &databases)
-    );
-    fs::write(&config, text).unwrap();
-    let _gateway = serve("gateway", &config);
-    let (gateway, admin) = (format!("http://127.0.0.1:{gateway}"), format!("http://127.0.0.1:{admin}"));
-    let client = eventually_ok(LIMIT, || Client::connect(&gateway, "ada")).await;
-    let admin = eventually_ok(LIMIT, || Admin::connect(&admin, "ada")).await;
-    let chat = eventually_ok(LIMIT, || async { client.chats().create("spread", "", "one").await }).await;
-    let all_healthy = || async {
-        let pools = admin.pools().await.unwrap();
-        pools
-            .iter()
-            .flat_map(|pool| &pool.backends)
-            .all(|backend| backend.health() == weft_proto::gateway::v1::Health::Healthy)
-    };
-    eventually(LIMIT, all_healthy).await;
-
-    let before = calls(&admin, "database").await;
-    let read = |_| async { client.chats().get(&chat.id).await };
-    let answers: Vec<_> = stream::iter(0..600).map(read).buffer_unordered(24).collect().await;
-    assert!(answers.iter().all(Result::is_ok));
-    let after = calls(&admin, "database").await;
-    for (address, count) in &after {
-        let share = count - before[address];
-        assert!((100..=300).contains(&share), "{address} took {share} of 600: {after:?}");
-    }
-
-    let mut done = 0;
-    let mut answers = stream::iter(0..600).map(read).buffer_unordered(24);
-    while let Some(answer) = answers.next().await {
-        answer.expect("a read may be retried, so it does not fail");
-        done += 1;
-        if done == 200 {
-            databases[0].child.kill().await.unwrap();
-        }
-    }
-    assert_eq!(done, 600);
+    let mut database = fleet.databases.remove(0);
+    read(&fleet, Some(&mut database)).await;
+    let mut cache = fleet.caches.remove(0);
+    read(&fleet, Some(&mut cache)).await;
+    let before = fleet.cache_reads().await;
+    assert_eq!(before.len(), 2, "the killed cache says nothing any more");
+    read(&fleet, None).await;
+    let shares = since(&fleet.cache_reads().await, &before);
+    assert!(shares.values().all(|share| *share > 100), "the caches that are left: {shares:?}");
 }

@@ -1,12 +1,8 @@
 //! Bytes up, down and over HTTP.
 
-use std::{
-    fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
-};
+use std::{fs, path::PathBuf};
 
-use crate::program::Mesh;
+use crate::{http::get, program::Mesh};
 
 /// A script with enough air in it to be optimized.
 fn script() -> String {
@@ -27,9 +23,8 @@ fn a_public_asset_gets_a_url_and_a_private_one_does_not() {
     assert!(said.out.starts_with("app.js  ") && said.out.contains(" br (-"), "{}", said.out);
     let url = said.out.lines().find_map(|line| line.trim().strip_prefix("url ")).unwrap();
     assert!(url.starts_with(&mesh.gateway), "{url}");
-    let answer = get(url);
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.to_lowercase().contains("cache-control: public, max-age=31536000, immutable"), "{answer}");
+    let answer = get(url, &[]);
+    assert_eq!((answer.status, answer.header("cache-control")), (200, "public, max-age=31536000, immutable"));
 
     let id = said.out.lines().find_map(|line| line.trim().strip_prefix("id  ")).unwrap();
     let copy = folder.path().join("copy.js");
@@ -53,11 +48,67 @@ fn a_public_asset_gets_a_url_and_a_private_one_does_not() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "a partial file was left behind");
 }
 
-fn get(url: &str) -> String {
-    let (host, path) = url.trim_start_matches("http://").split_once('/').unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(stream, "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+fn sample(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/samples")).join(name)
+}
+
+/// What follows a word of a command's output on its line.
+fn after<'a>(out: &'a str, word: &str) -> &'a str {
+    out.lines().find_map(|line| line.trim().strip_prefix(word)).unwrap().trim()
+}
+
+#[test]
+fn assets_are_delivered_through_the_gateway_as_browsers_ask_for_them() {
+    let mesh = Mesh::start();
+    for (name, media, encoding) in [
+        ("site.css", "text/css", "br"),
+        ("todo.js", "text/javascript", "br"),
+        ("portrait.jpg", "image/jpeg", ""),
+    ] {
+        let file = sample(name);
+        let said = mesh.run(&["asset", "put", "--public", file.to_str().unwrap()]);
+        let url = after(&said.out, "url");
+        let plain = get(url, &[]);
+        assert_eq!((plain.status, plain.header("content-encoding")), (200, ""), "{name}");
+        assert!(plain.header("content-type").starts_with(media), "{name}: {}", plain.header("content-type"));
+        let original = fs::metadata(&file).unwrap().len() as usize;
+        assert!((1..original).contains(&plain.body.len()), "{name} is not optimized");
+
+        let packed = get(url, &[("accept-encoding", "gzip, br")]);
+        assert_eq!((packed.status, packed.header("content-encoding")), (200, encoding), "{name}");
+        let smaller = packed.body.len() < plain.body.len();
+        assert_eq!(smaller, !encoding.is_empty(), "{name}: {} of {}", packed.body.len(), plain.body.len());
+
+        for whole in [&plain, &packed] {
+            let etag = whole.header("etag");
+            assert!(etag.starts_with('"') && etag.ends_with('"'), "{name}: {etag} is not strong");
+            let asked = [("accept-encoding", "gzip, br"), ("if-none-match", etag)];
+            let asked = if std::ptr::eq(whole, &plain) { &asked[1..] } else { &asked };
+            let known = get(url, asked);
+            assert_eq!((known.status, known.header("etag"), known.body.len()), (304, etag, 0), "{name}");
+        }
+
+        let part = get(url, &[("range", "bytes=10-109")]);
+        assert_eq!((part.status, &part.body[..]), (206, &plain.body[10..110]), "{name}");
+        assert_eq!(part.header("content-range"), format!("bytes 10-109/{}", plain.body.len()));
+        assert_eq!(get(url, &[("range", "bytes=9999999-")]).status, 416, "{name}");
+    }
+}
+
+#[test]
+fn a_private_asset_has_no_url_that_gives_it() {
+    let mesh = Mesh::start();
+    let file = sample("site.css");
+    let said = mesh.run(&["asset", "put", file.to_str().unwrap()]);
+    let id = after(&said.out, "id").to_owned();
+    let urls =
+        [format!("{}/assets/{id}/site.css", mesh.gateway), format!("{}/files/local/site.css", mesh.gateway)];
+    for url in &urls {
+        assert_eq!(get(url, &[]).status, 404, "{url}");
+    }
+    // The same URLs give it as soon as it is public: they were the right ones to try.
+    assert_eq!(mesh.run(&["asset", "put", "--public", file.to_str().unwrap()]).code, 0);
+    for url in &urls {
+        assert_eq!(get(url, &[]).status, 200, "{url}");
+    }
 }

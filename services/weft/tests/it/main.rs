@@ -4,6 +4,7 @@
 mod ask;
 mod asset;
 mod gateway;
+mod http;
 mod ingest;
 mod program;
 mod refusals;

@@ -15,3 +15,4 @@ mod replicas;
 #[cfg(feature = "real-backends")]
 mod supervised;
 mod trace;
+mod upload;

@@ -10,6 +10,7 @@ mod crash;
 mod faults;
 mod ingest;
 mod process;
+mod provider;
 #[cfg(feature = "real-backends")]
 mod replicas;
 #[cfg(feature = "real-backends")]

@@ -39,7 +39,7 @@ pub use deadline::{Deadline, Limits};
 pub use decide::{Attempt, decide};
 pub use history::History;
 
-use crate::verdict::{Code, Codes};
+use crate::verdict::{Cause, Code, Codes, Verdict};
 
 /// Attempts that a policy can allow at most, as in gRFC A6.
 pub const MOST_ATTEMPTS: u32 = 5;
@@ -67,6 +67,16 @@ impl Default for Policy {
             backoff: Backoff::default(),
         }
     }
+}
+
+/// Whether a repetition needs no place in the budget: the first one of a call whose connection broke.
+///
+/// A replica that dies takes all its calls with it at once: a half of them where there are two, far more than any share
+/// that is meant for failures in passing. They cannot make an overload worse either, since a broken connection carries
+/// no second wave, and whoever is gone is found out at the next connect.
+#[must_use]
+pub fn is_free(verdict: &Verdict, history: History) -> bool {
+    verdict.cause == Cause::Broken && history.number() == 1
 }
 
 /// What to do after an attempt.

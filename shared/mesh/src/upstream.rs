@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -142,6 +142,7 @@ where
     B::Error: Into<BoxError>,
 {
     async fn run(&mut self, mut body: Replay<B>, course: &mut Course) -> Outcome<B> {
+        let tally = &self.upstream.pool.tally;
         // What an earlier attempt met with; says more than that a later one had too little time, or found nobody left.
         let mut before: Option<Outcome<B>> = None;
         let mut place: Option<retry::Retry> = None;
@@ -151,13 +152,13 @@ where
                 Err(error) => return before.unwrap_or(Err(error)),
             };
             course.attempts += 1;
-            count(&self.upstream.pool.tally.total);
+            count(&tally.total);
             course.backend = Some(Arc::clone(lease.backend()));
             self.tried.push(Arc::clone(lease.backend()));
             let ended = match self.attempt(lease, body).await {
                 Ok(response) => {
-                    if place.is_some() {
-                        count(&self.upstream.pool.tally.retry_success);
+                    if before.is_some() {
+                        count(&tally.retry_success);
                     }
                     return Ok(response);
                 }
@@ -165,31 +166,44 @@ where
             };
             course.verdict = Some(ended.verdict);
             drop(place.take());
-            let next = self.keeper.again();
-            let decision = self.decide(&ended.verdict, next.is_some());
-            let (decision, taken) = self.upstream.pool.budget.claim(decision);
-            match (decision, next) {
-                (Decision::Again { after, transparent }, Some(next)) => {
-                    self.history = self.history.sent_again(&ended.verdict, transparent);
-                    (body, place) = (next, taken);
-                    // Whoever closed an idle connection is as good as the next one.
-                    if ended.verdict.cause == Cause::ClosedUnsent {
-                        self.tried.pop();
-                    }
-                    let tally = &self.upstream.pool.tally;
-                    count(if transparent { &tally.transparent_retry } else { &tally.retry });
-                    if !transparent {
-                        before = Some(ended.outcome);
-                        tokio::time::sleep(after).await;
-                    }
-                }
-                (Decision::Stop(why), _) => {
-                    self.upstream.pool.tally.stopped(why);
-                    course.stopped = Some(why);
-                    return settled(ended, before);
-                }
-                (Decision::Again { .. }, None) => return settled(ended, before),
+            let (again, taken) = self.again(&ended.verdict, course);
+            let Some((next, after)) = again else { return settled(ended, before) };
+            (body, place) = (next, taken);
+            if let Some(after) = after {
+                before = Some(ended.outcome);
+                tokio::time::sleep(after).await;
             }
+        }
+    }
+
+    /// Decides on another attempt: its body, its wait if it is not transparent, and its place in the budget.
+    #[allow(clippy::type_complexity, reason = "named, it would be read once, here")]
+    fn again(
+        &mut self,
+        verdict: &Verdict,
+        course: &mut Course,
+    ) -> (Option<(Replay<B>, Option<Duration>)>, Option<retry::Retry>) {
+        let pool = &self.upstream.pool;
+        let next = self.keeper.again();
+        let decision = self.decide(verdict, next.is_some());
+        let free = retry::is_free(verdict, self.history);
+        let (decision, place) = if free { (decision, None) } else { pool.budget.claim(decision) };
+        match (decision, next) {
+            (Decision::Again { after, transparent }, Some(next)) => {
+                self.history = self.history.sent_again(verdict, transparent);
+                // Whoever closed an idle connection is as good as the next one.
+                if verdict.cause == Cause::ClosedUnsent {
+                    self.tried.pop();
+                }
+                count(if transparent { &pool.tally.transparent_retry } else { &pool.tally.retry });
+                (Some((next, (!transparent).then_some(after))), place)
+            }
+            (Decision::Stop(why), _) => {
+                pool.tally.stopped(why);
+                course.stopped = Some(why);
+                (None, None)
+            }
+            (Decision::Again { .. }, None) => (None, None),
         }
     }
 

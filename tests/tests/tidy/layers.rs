@@ -15,7 +15,6 @@ const BACKENDS: [(&str, &[&str]); 4] = [
 /// Files below `rpc.rs` that may name tonic, with the reason.
 const TONIC_FILES: [(&str, &str); 5] = [
     ("services/gateway/src/forward/answer.rs", "a forwarder answers in gRPC's own codes"),
-    ("services/gateway/src/forward/response.rs", "a forwarder answers in gRPC's own codes"),
     ("services/gateway/src/stats.rs", "a client of every service's statistics"),
     ("services/database/src/read_through.rs", "a client of the cache"),
     ("services/queue/src/handler/document.rs", "a client of the database and the assets"),

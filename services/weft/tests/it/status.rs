@@ -131,7 +131,7 @@ async fn what_was_done_is_counted_by_every_service() {
 
 #[test]
 fn jobs_that_nobody_takes_are_counted_and_grow_old() {
-    let mesh = Mesh::start_with(&ANY_PORTS.replace("[queue]\n", "[queue]\nroles = [\"api\"]\n"));
+    let mesh = Mesh::configured(&ANY_PORTS.replace("[queue]\n", "[queue]\nroles = [\"api\"]\n"));
     let (folder, _) = documents();
     let mut ingest = mesh.command(&["ingest", "."]);
     let ingest = ingest.current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());

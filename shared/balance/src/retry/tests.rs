@@ -424,3 +424,13 @@ fn the_executed_states_that_never_were() {
         [Executed::NotSent, Executed::Unprocessed, Executed::Perhaps, Executed::Yes].map(Executed::never);
     assert_eq!(never, [true, true, false, false]);
 }
+
+#[test]
+fn only_the_first_repetition_after_a_broken_connection_is_free() {
+    let broken = classify(&Ending::from(How::Broken));
+    let reset = classify(&Ending::from(How::Reset { code: 2 }));
+    let first = History::default();
+    assert!(is_free(&broken, first));
+    assert!(!is_free(&broken, first.sent_again(&broken, false)));
+    assert!(!is_free(&reset, first));
+}

@@ -42,8 +42,9 @@ pub struct Config {
 pub struct StorageConfig {
     /// The S3-compatible store; used once its bucket is set.
     pub s3: S3Config,
-    /// Time limit of one call to the store, and of each part of a long one. Default `5s`: longer than any healthy store
-    /// takes, shorter than a caller waits.
+    /// Time limit of one call to the store, of each part of a long upload, and of waiting for the next bytes of a
+    /// download, which takes as long as its reader does. Default `5s`: longer than any healthy store takes, shorter than
+    /// a caller waits.
     #[serde(with = "duration")]
     pub timeout: Duration,
     /// How often the store is probed for readiness. Default `2s`, so that its return is seen about when callers retry.

@@ -1,12 +1,13 @@
 //! Objects in a bucket of any S3-compatible store.
 //!
-//! The store's own deadlines are too patient for a caller who waits, so every call has ours. Objects carry no metadata:
-//! what they mean is in other objects, the same as on the file system.
+//! The store's own deadlines are too patient for a caller who waits, so every call has ours. The bytes of an object have
+//! none as a whole: they come as fast as their reader takes them, and only the store must not keep it waiting. Objects
+//! carry no metadata: what they mean is in other objects, the same as on the file system.
 
 use std::{future::Future, ops::Range, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use object_store::{
     ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
@@ -35,7 +36,7 @@ pub struct S3Settings {
     pub secret_access_key: String,
     /// Put before every key, so that several meshes may share a bucket; may be empty.
     pub prefix: String,
-    /// Time limit of one call, and of each part of a long one.
+    /// Time limit of one call, of each part of a long upload, and of waiting for the next bytes of an object.
     pub timeout: Duration,
 }
 
@@ -53,10 +54,12 @@ impl S3 {
         let client = ClientOptions::new()
             .with_allow_http(true)
             .with_connect_timeout(settings.timeout.min(Duration::from_secs(2)))
-            .with_timeout(settings.timeout)
+            // Theirs would run until the end of the body and so cut off a slow reader; ours are `limited` and `unstalled`.
+            .with_timeout_disabled()
             .with_pool_idle_timeout(Duration::from_secs(20));
-        // One quick retry covers a pooled connection that the store has closed; more is the caller's decision.
-        let retry = RetryConfig { max_retries: 1, retry_timeout: settings.timeout, backoff: quick_backoff() };
+        // One quick retry covers a pooled connection that the store has closed, and a download that breaks off goes on
+        // where it was, however long it has run; more is the caller's decision.
+        let retry = RetryConfig { max_retries: 1, retry_timeout: Duration::MAX, backoff: quick_backoff() };
         weft_runtime::install_tls_provider();
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&settings.bucket)
@@ -177,9 +180,7 @@ impl Storage for S3 {
             });
             let Some(found) = found.await? else { return Ok(None) };
             let size = found.meta.size;
-            // The client's own limit bounds the body; a stalled store ends it too.
-            let bytes = found.into_stream().map_err(move |e| classify(doing, e));
-            Ok(Some(Object { size, bytes: Box::pin(bytes) }))
+            Ok(Some(Object { size, bytes: Box::pin(unstalled(doing, self.timeout, found.into_stream())) }))
         })
     }
 
@@ -237,6 +238,24 @@ impl Storage for S3 {
     fn probe(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move { self.list(&Key::root("records"), None, 1).await.map(drop) })
     }
+}
+
+/// The bytes of an object; ends in an error once the store lets its reader wait for longer than `limit`.
+///
+/// The time in which the reader does not ask does not count: reqwest's own read timeout counts it, and would take a slow
+/// reader for a silent store.
+fn unstalled(
+    doing: &'static str,
+    limit: Duration,
+    bytes: impl Stream<Item = object_store::Result<Bytes>> + Send + Unpin + 'static,
+) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+    stream::try_unfold(bytes, move |mut bytes| async move {
+        match tokio::time::timeout(limit, bytes.try_next()).await {
+            Ok(Ok(chunk)) => Ok(chunk.map(|chunk| (chunk, bytes))),
+            Ok(Err(e)) => Err(classify(doing, e)),
+            Err(silent) => Err(StorageError::Unavailable { doing, source: Box::new(silent) }),
+        }
+    })
 }
 
 async fn read_part(file: &mut tokio::fs::File) -> std::io::Result<BytesMut> {

@@ -8,6 +8,8 @@ mod conformance;
 mod crash;
 mod delivery;
 mod grpc;
+#[cfg(feature = "real-backends")]
+mod pace;
 mod rig;
 #[cfg(feature = "real-backends")]
 mod store_away;

@@ -15,6 +15,10 @@ use crate::{
 
 /// The most dimensions that the database takes.
 const MAX_DIMENSIONS: usize = 4096;
+/// The most bytes of an answer that one number takes: a float64 with all its digits, its separator and white space.
+const MAX_NUMBER_BYTES: usize = 32;
+/// The most bytes of an answer beside its numbers: names, usage, white space.
+const MAX_OTHER_BYTES: usize = 64 << 10;
 
 /// A model that makes embeddings.
 #[derive(Debug)]
@@ -77,8 +81,10 @@ impl OpenAiEmbedder {
         if response.status() != StatusCode::OK {
             return Err(endpoint::refused(response).await);
         }
-        let malformed = |error: reqwest::Error| Failure::retry(format!("malformed embeddings: {error}"));
-        let mut items = response.json::<Response>().await.map_err(malformed)?.data;
+        let most = texts.len() * MAX_DIMENSIONS * MAX_NUMBER_BYTES + MAX_OTHER_BYTES;
+        let body = endpoint::read(response, most).await?;
+        let malformed = |error: serde_json::Error| Failure::retry(format!("malformed embeddings: {error}"));
+        let mut items = serde_json::from_slice::<Response>(&body).map_err(malformed)?.data;
         items.sort_by_key(|item| item.index);
         let complete =
             items.len() == texts.len() && items.iter().enumerate().all(|(i, item)| item.index == i);

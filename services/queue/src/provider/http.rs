@@ -71,7 +71,7 @@ pub fn failed(error: &reqwest::Error) -> Failure {
 pub async fn refused(response: Response) -> Failure {
     let status = response.status();
     let after = retry_after(&response);
-    let body = tokio::time::timeout(Duration::from_secs(5), read(response)).await.unwrap_or_default();
+    let body = tokio::time::timeout(Duration::from_secs(5), beginning(response)).await.unwrap_or_default();
     let message = format!("the provider answered {}: {}", status.as_u16(), said(&body));
     let temporary = status.is_server_error()
         || matches!(
@@ -79,6 +79,21 @@ pub async fn refused(response: Response) -> Failure {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT
         );
     if temporary { Failure::Retry { message, after } } else { Failure::Permanent { message } }
+}
+
+/// The body of an answer, whole.
+///
+/// # Errors
+/// When it is longer than `max_bytes`, which is noticed while it comes, or breaks off.
+pub async fn read(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(bytes) = response.chunk().await.map_err(|error| failed(&error))? {
+        if body.len() + bytes.len() > max_bytes {
+            return Err(Failure::retry(format!("the provider answered with more than {max_bytes} bytes")));
+        }
+        body.extend_from_slice(&bytes);
+    }
+    Ok(body)
 }
 
 /// A text cut to what is kept.
@@ -94,7 +109,8 @@ fn retry_after(response: &Response) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default().min(MAX_RETRY_AFTER)
 }
 
-async fn read(mut response: Response) -> Vec<u8> {
+/// As much of the body of a refusal as is worth reading.
+async fn beginning(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(bytes)) = response.chunk().await {
         body.extend_from_slice(&bytes);

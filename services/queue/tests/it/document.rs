@@ -10,7 +10,7 @@ use weft_proto::{
 use weft_testkit::eventually;
 
 use crate::{
-    fake::provider::Provider,
+    fake::provider::{Provider, Script},
     world::{SOON, World, acting_for, ingest},
 };
 
@@ -192,4 +192,20 @@ async fn embeddings_come_from_the_configured_endpoint_in_batches_and_in_order() 
     assert_eq!(requests.len(), chunks.len().div_ceil(2));
     assert!(requests.iter().all(|(headers, _)| headers["authorization"] == "Bearer sesame"));
     assert!(requests[0].1["input"][0].as_str().unwrap().contains("Heading 0"));
+}
+
+#[tokio::test]
+async fn an_embeddings_endpoint_that_never_ends_costs_an_attempt_and_no_memory() {
+    let provider = Provider::start([Script::Endless]).await;
+    let world = World::with(|config| {
+        config.embedding.base_url = provider.base_url();
+        config.embedding.model = "embedder".into();
+        // The answer is ended by its size, not by the time it takes.
+        config.embedding.timeout = 10 * SOON;
+    })
+    .await;
+    world.surroundings.state.add_document("d", "a.md", "text/markdown", b"# Title\n\nText.");
+    let job = run(&world, "d").await;
+    assert_eq!((job.state(), job.attempts), (JobState::Succeeded, 2));
+    assert!(job.errors[0].message.contains("more than 196608 bytes"), "{}", job.errors[0].message);
 }

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +25,8 @@ pub(crate) enum Script {
     Events(Vec<String>),
     /// A status with a body, and `Retry-After`.
     Refuse(u16, Value, Option<&'static str>),
+    /// Numbers without end.
+    Endless,
 }
 
 /// A provider, serving.
@@ -96,18 +98,28 @@ async fn chat(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(body):
             }
             response
         }
+        Some(Script::Endless) => endless(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
-/// Vectors of two dimensions, in another order than asked for.
+fn endless() -> Response {
+    let start = stream::iter([r#"{"data": [{"index": 0, "embedding": [0.5"#]);
+    let numbers = stream::repeat(", 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5");
+    Body::from_stream(start.chain(numbers).map(Ok::<_, Infallible>)).into_response()
+}
+
+/// Vectors of two dimensions, in another order than asked for; unless the script is endless.
 async fn embeddings(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
     Json(body): Json<Value>,
-) -> Json<Value> {
+) -> Response {
+    if matches!(shared.scripts.lock().unwrap().pop_front(), Some(Script::Endless)) {
+        return endless();
+    }
     let count = body["input"].as_array().unwrap().len();
     shared.requests.lock().unwrap().push((headers, body));
     let item = |index: usize| json!({"index": index, "embedding": [index as f32 + 1.0, 0.0]});
-    Json(json!({"data": (0..count).rev().map(item).collect::<Vec<_>>()}))
+    Json(json!({"data": (0..count).rev().map(item).collect::<Vec<_>>()})).into_response()
 }

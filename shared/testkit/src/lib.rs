@@ -45,6 +45,7 @@ pub use eventually::{eventually, eventually_ok};
 pub use ledger::record as record_server;
 pub use port::free_port;
 pub use postgres::Postgres;
+pub use process::hermetic;
 pub use proxy::FaultProxy;
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;

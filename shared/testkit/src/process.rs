@@ -1,6 +1,6 @@
 //! Processes of a private server: how to start them, and signals to a whole tree of them.
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     io,
     os::unix::process::CommandExt as _,
@@ -79,6 +79,26 @@ impl Launch {
     }
 }
 
+/// What a program's environment keeps: where programs and libraries are, and what instruments it.
+const KEPT: [&str; 7] = [
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "TMPDIR",
+    "RUST_BACKTRACE",
+    "LLVM_PROFILE_FILE",
+    "ASAN_OPTIONS",
+    "TSAN_OPTIONS",
+];
+
+/// A program to start in a test, with nothing in its environment that could configure it: no `DATABASE_URL` of whoever
+/// runs the test, no `WEFT_…`.
+pub fn hermetic(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().stdin(Stdio::null());
+    command.envs(KEPT.iter().filter_map(|name| Some((name, environment::variable(name)?))));
+    command
+}
+
 /// The process and everything it started that still hangs below it.
 ///
 /// A process group is not enough: PostgreSQL and Erlang put their children into groups of their own.
@@ -141,6 +161,20 @@ mod tests {
         while pids.iter().any(|pid| alive(*pid)) {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_hermetic_program_finds_programs_and_inherits_nothing_else() {
+        let output = hermetic("sh").args(["-c", "env"]).output().unwrap();
+        let names: Vec<String> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .filter_map(|line| Some(line.split_once('=')?.0.to_owned()))
+            .collect();
+        assert!(names.iter().any(|name| name == "PATH"), "{names:?}");
+        // Cargo sets some for every test.
+        assert!(environment::variable("CARGO_PKG_NAME").is_some());
+        assert!(!names.iter().any(|name| name.starts_with("CARGO")), "{names:?}");
     }
 
     #[tokio::test]

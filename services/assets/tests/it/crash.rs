@@ -1,13 +1,13 @@
 //! `kill -9` in the middle of uploads: each is there whole or not at all.
 
 use std::{
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
 use weft_mesh::Channel;
 use weft_proto::assets::v1::{self as pb, asset_service_client::AssetServiceClient};
-use weft_testkit::eventually;
+use weft_testkit::{eventually, hermetic};
 
 use crate::rig::{Rig, config, parts, public};
 
@@ -19,7 +19,7 @@ struct Process {
 impl Process {
     fn start(data_dir: &std::path::Path) -> Self {
         let port = weft_testkit::free_port().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_weft-assets"))
+        let child = hermetic(env!("CARGO_BIN_EXE_weft-assets"))
             .env("WEFT_ASSETS__ADDRESS", format!("127.0.0.1:{port}"))
             .env("WEFT_ASSETS__ADMIN__ADDRESS", "127.0.0.1:0")
             .env("WEFT_ASSETS__DATA_DIR", data_dir)

@@ -68,7 +68,7 @@ impl Process {
 }
 
 fn spawn(config: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_weft-database"))
+    Command::from(weft_testkit::hermetic(env!("CARGO_BIN_EXE_weft-database")))
         .arg("--config")
         .arg(config)
         .stdout(Stdio::null())

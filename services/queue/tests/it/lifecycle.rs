@@ -10,7 +10,7 @@ use weft_proto::{
     queue::v1::{CancelJobRequest, JobState, PublishRequest, watch_job_response::Event},
 };
 use weft_queue::config::{Config, Role};
-use weft_testkit::eventually;
+use weft_testkit::{eventually, hermetic};
 
 use crate::world::{SOON, World, ingest};
 
@@ -35,7 +35,7 @@ impl Worker {
             config.assets.addresses[0],
         );
         std::fs::write(&path, worker).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weft-queue"));
+        let mut command = hermetic(env!("CARGO_BIN_EXE_weft-queue"));
         let child =
             command.arg("--config").arg(&path).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         Worker { child, _folder: folder }

@@ -141,14 +141,16 @@ async fn open_jobs(config: &Config) -> anyhow::Result<Arc<dyn Jobs>> {
             PoolLimits { max_connections: config.jobs.max_connections, timeout: config.jobs.timeout };
         return Ok(Arc::new(PostgresJobs::new(url, limits).context("jobs.url")?));
     }
-    let path = match url.strip_prefix("sqlite:") {
-        Some(path) => Path::new(path.trim_start_matches("//")).to_owned(),
-        None => config.data_dir.join("jobs.sqlite"),
+    let (key, path) = match url.strip_prefix("sqlite:") {
+        Some(path) => ("jobs.url", Path::new(path.trim_start_matches("//")).to_owned()),
+        None => ("data_dir", config.data_dir.join("jobs.sqlite")),
     };
     if let Some(folder) = path.parent() {
-        tokio::fs::create_dir_all(folder).await.with_context(|| format!("create {}", folder.display()))?;
+        let created = tokio::fs::create_dir_all(folder).await;
+        created.with_context(|| format!("{key}: cannot create {}", folder.display()))?;
     }
-    let jobs = SqliteJobs::open(&path).await.with_context(|| format!("open {}", path.display()))?;
+    let opened = SqliteJobs::open(&path).await;
+    let jobs = opened.with_context(|| format!("{key}: cannot open {}", path.display()))?;
     Ok(Arc::new(jobs))
 }
 

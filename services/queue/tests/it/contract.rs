@@ -7,9 +7,10 @@ use weft_proto::queue::v1::{
     CancelJobRequest, DiscardDeadJobsRequest, GetJobRequest, GetStatsRequest, Job, JobState,
     ListDeadJobsRequest, PublishRequest, RedriveJobsRequest, WatchJobRequest, watch_job_response::Event,
 };
-use weft_queue::config::Role;
+use weft_queue::{Queue, config::Role};
+use weft_runtime::Listeners;
 
-use crate::world::{World, acting_for, ingest, reply};
+use crate::world::{World, acting_for, ingest, quick_config, reply};
 
 /// A service that takes jobs and runs none.
 async fn api_only() -> World {
@@ -189,4 +190,38 @@ async fn stats_count_every_queue() {
     assert_eq!((document.ready, document.scheduled, document.dead), (1, 1, 1));
     let age = Duration::try_from(document.oldest_ready_age.unwrap()).unwrap();
     assert!(age < Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn an_unusable_place_for_jobs_is_an_error_at_start_that_names_the_key_and_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "a letter, and no folder".repeat(100)).unwrap();
+    std::fs::create_dir_all(folder.path().join("taken/jobs.sqlite")).unwrap();
+    let closed = closed(&folder.path().join("closed"));
+    let of_data_dir = [Some(file.join("queue")), Some(folder.path().join("taken")), closed];
+    let of_data_dir = of_data_dir.into_iter().flatten().map(|path| ("data_dir", path));
+    let of_url = [("jobs.url", file.join("jobs.sqlite")), ("jobs.url", file.clone())];
+    for (key, path) in of_data_dir.chain(of_url) {
+        let mut config = quick_config();
+        match key {
+            "data_dir" => config.data_dir = path.clone(),
+            _ => config.jobs.url = format!("sqlite:{}", path.display()).into(),
+        }
+        let listeners = Listeners::bind(&config).await.unwrap();
+        let error = weft_runtime::start::<Queue>(config, listeners).await.unwrap_err();
+        let text = error.to_string();
+        let place = if path.ends_with("jobs.sqlite") { path.parent().unwrap() } else { &path };
+        assert!(text.starts_with(&format!("{key}: ")), "{error:#}");
+        assert!(text.contains(&place.display().to_string()), "{error:#}");
+    }
+}
+
+/// A folder that may not be used; `None` for root, who may use any.
+fn closed(path: &std::path::Path) -> Option<std::path::PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    std::fs::create_dir(path).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    std::fs::read_dir(path).is_err().then(|| path.to_owned())
 }

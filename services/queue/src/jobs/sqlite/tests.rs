@@ -36,5 +36,7 @@ async fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.sqlite");
     std::fs::write(&path, "no database at all, just some words in a file".repeat(100)).unwrap();
-    assert!(SqliteJobs::open(&path).await.is_err());
+    let error = SqliteJobs::open(&path).await.unwrap_err();
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(source.contains("file is not a database"), "{error:?}");
 }

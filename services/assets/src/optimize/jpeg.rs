@@ -4,7 +4,7 @@
 //! with the original before it is believed. The colour profile and the orientation stay, all other metadata goes.
 
 mod header;
-mod similarity;
+pub(super) mod similarity;
 
 use image::{DynamicImage, ImageDecoder as _, codecs::jpeg::JpegDecoder};
 use mozjpeg::{ColorSpace, Compress, Marker};
@@ -14,8 +14,8 @@ use super::Kept;
 
 /// Least likeness of the result to the original, in decibels and as structural similarity; measured over photographs
 /// and drawings this is below what a person sees at the size the image was made for.
-const MIN_PSNR: f64 = 36.0;
-const MIN_SSIM: f64 = 0.97;
+pub(super) const MIN_PSNR: f64 = 36.0;
+pub(super) const MIN_SSIM: f64 = 0.97;
 
 /// Largest colour profile that one call can write; others make no sense.
 const MAX_PROFILE_BYTES: usize = 4 * 1024 * 1024;

@@ -112,12 +112,33 @@ const SAMPLES: &[(Kind, &str, u64)] = &[
     (Kind::Jpeg, "grey.jpg", 5),
 ];
 
+fn sample(name: &str) -> Vec<u8> {
+    let path = format!("{}/../../tests/samples/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+#[test]
+fn every_image_of_the_samples_looks_as_it_did() {
+    let decode = |bytes: &[u8]| image::load_from_memory(bytes).unwrap();
+    for (kind, name, _) in SAMPLES.iter().filter(|(kind, ..)| matches!(kind, Kind::Png | Kind::Jpeg)) {
+        let source = sample(name);
+        let before = decode(&source);
+        let after = decode(&optimize(*kind, &source, name, 1, LIMITS).unwrap());
+        if *kind == Kind::Png {
+            // 16 bits a channel hold whatever a PNG does.
+            assert!(before.into_rgba16() == after.into_rgba16(), "{name}: a pixel differs");
+        } else {
+            let alike = jpeg::similarity::of(&before, &after).expect(name);
+            assert!(alike.psnr >= jpeg::MIN_PSNR && alike.ssim >= jpeg::MIN_SSIM, "{name}: {alike:?}");
+        }
+    }
+}
+
 #[test]
 fn every_sample_shrinks_by_what_was_promised_and_by_the_same_bytes_each_time() {
     let mut worst = Vec::new();
     for (kind, name, percent) in SAMPLES {
-        let path = format!("{}/../../tests/samples/{name}", env!("CARGO_MANIFEST_DIR"));
-        let before = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let before = sample(name);
         let after = optimize(*kind, &before, name, 1, LIMITS).unwrap_or_else(|kept| panic!("{name}: {kept}"));
         let saved = 100.0 - 100.0 * after.len() as f64 / before.len() as f64;
         println!("{name}: {} -> {} bytes, {saved:.1} % smaller", before.len(), after.len());

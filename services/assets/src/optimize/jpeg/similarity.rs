@@ -7,15 +7,15 @@ const BLOCK: usize = 8;
 
 /// Two measures: one of the error, one of the structure.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Similarity {
+pub(in crate::optimize) struct Similarity {
     /// Peak signal-to-noise ratio over all samples, in decibels.
-    pub(super) psnr: f64,
+    pub(in crate::optimize) psnr: f64,
     /// Mean structural similarity (Wang et al. 2004) of luminance, over blocks of 8 × 8.
-    pub(super) ssim: f64,
+    pub(in crate::optimize) ssim: f64,
 }
 
 /// Compares two images; `None` when they differ in size or kind.
-pub(super) fn of(before: &DynamicImage, after: &DynamicImage) -> Option<Similarity> {
+pub(in crate::optimize) fn of(before: &DynamicImage, after: &DynamicImage) -> Option<Similarity> {
     let same = before.color() == after.color()
         && (before.width(), before.height()) == (after.width(), after.height());
     same.then(|| Similarity {

@@ -28,6 +28,10 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Largest asset in bytes. Default 64 MiB: larger files want a direct upload to the store.
     pub max_asset_bytes: u64,
+    /// How long an upload may send nothing before it is given up. Default `60s`: longer than any network that still works
+    /// is silent, and what waits meanwhile is a file on the disk and a place among the calls in flight.
+    #[serde(with = "duration")]
+    pub upload_idle_timeout: Duration,
     /// Put before the paths of GetAssetUrl, like `https://cdn.example.com`. Default empty: relative URLs.
     pub public_base_url: String,
     /// HTTP delivery.
@@ -115,6 +119,7 @@ impl Default for Config {
             data_dir: ".weft/assets".into(),
             storage: StorageConfig::default(),
             max_asset_bytes: 64 * 1024 * 1024,
+            upload_idle_timeout: Duration::from_secs(60),
             public_base_url: String::new(),
             http: HttpConfig::default(),
             optimize: OptimizeConfig::default(),
@@ -233,6 +238,7 @@ impl weft_runtime::Config for Config {
                 .push("storage.s3.endpoint", format!("must start with http:// or https://, is {endpoint}"));
         }
         for (key, value) in [
+            ("upload_idle_timeout", self.upload_idle_timeout),
             ("storage.timeout", self.storage.timeout),
             ("storage.probe_interval", self.storage.probe_interval),
             ("storage.orphan_age", self.storage.orphan_age),

@@ -32,6 +32,12 @@ pub enum Error {
     /// The upload ended before its end.
     #[error("the upload broke off")]
     BrokenOff,
+    /// The upload sent nothing for too long.
+    #[error("the upload sent nothing for {} s", limit.as_secs_f64())]
+    Idle {
+        /// How long it might have.
+        limit: Duration,
+    },
     /// Too many optimizations wait already.
     #[error("{waiting} optimizations wait already; try again in {} s", retry_after.as_secs())]
     Busy {
@@ -86,6 +92,7 @@ impl Classify for Error {
             Self::Invalid { .. } | Self::BrokenOff => ErrorKind::InvalidArgument,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Private { .. } => ErrorKind::FailedPrecondition,
+            Self::Idle { .. } => ErrorKind::DeadlineExceeded,
             Self::Busy { .. } => ErrorKind::ResourceExhausted,
             Self::Stopping => ErrorKind::Unavailable,
             Self::Storage(e) if e.is_unavailable() => ErrorKind::Unavailable,
@@ -99,6 +106,7 @@ impl Classify for Error {
             Self::NotFound { .. } => "ASSET_NOT_FOUND",
             Self::Private { .. } => "ASSET_PRIVATE",
             Self::BrokenOff => "UPLOAD_BROKEN_OFF",
+            Self::Idle { .. } => "UPLOAD_IDLE",
             Self::Busy { .. } => "OPTIMIZER_BUSY",
             Self::Stopping => "STOPPING",
             Self::Storage(e) if e.is_unavailable() => "STORE_UNAVAILABLE",

@@ -60,7 +60,7 @@ impl Service for Assets {
         metrics.watch(catalog.pool());
         scope.tasks.spawn(watch_store(storage, config.storage.probe_interval, scope.clone()));
         scope.tasks.spawn(sweep(catalog.clone(), config.storage.orphan_age, scope.stopping.clone()));
-        let rpc = rpc::AssetsRpc::new(catalog.clone(), &config.public_base_url, scope.stopping.clone());
+        let rpc = rpc::AssetsRpc::new(catalog.clone(), &config, scope.stopping.clone());
         let server = AssetServiceServer::new(rpc).max_decoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Assembly::grpc(server).with_http(http::router(catalog)))
     }

@@ -1,6 +1,6 @@
 //! The gRPC face: decode, call the catalog, encode.
 
-use std::{pin::Pin, sync::atomic::Ordering::Relaxed};
+use std::{pin::Pin, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
@@ -16,6 +16,7 @@ mod header;
 
 use crate::{
     catalog::{Catalog, Target},
+    config::Config,
     error::Error,
     http::path,
     optimize::Kind,
@@ -34,14 +35,26 @@ const MAX_PAGE: i32 = 1000;
 pub struct AssetsRpc {
     catalog: Catalog,
     public_base_url: String,
+    upload_idle_timeout: Duration,
     stopping: CancellationToken,
 }
 
 impl AssetsRpc {
-    /// Answers from `catalog`, with URLs below `public_base_url`, until `stopping`.
+    /// Answers from `catalog`, as `config` says, until `stopping`.
     #[must_use]
-    pub fn new(catalog: Catalog, public_base_url: &str, stopping: CancellationToken) -> Self {
-        Self { catalog, public_base_url: public_base_url.trim_end_matches('/').to_owned(), stopping }
+    pub fn new(catalog: Catalog, config: &Config, stopping: CancellationToken) -> Self {
+        let public_base_url = config.public_base_url.trim_end_matches('/').to_owned();
+        Self { catalog, public_base_url, upload_idle_timeout: config.upload_idle_timeout, stopping }
+    }
+
+    /// The next message of an upload. Only waiting for the client counts as idle, not what is done with the bytes.
+    async fn next(
+        &self,
+        parts: &mut Streaming<pb::PutAssetRequest>,
+    ) -> Result<Option<pb::PutAssetRequest>, Error> {
+        let limit = self.upload_idle_timeout;
+        let next = tokio::time::timeout(limit, parts.message()).await;
+        next.map_err(|_| Error::Idle { limit })?.map_err(|_| Error::BrokenOff)
     }
 
     /// Receives an upload's bytes and checks them against what was announced.
@@ -54,7 +67,7 @@ impl AssetsRpc {
         header::check_announced(header, limit)?;
         let mut upload = Upload::new(self.catalog.spool().to_owned(), limit);
         loop {
-            match parts.message().await.map_err(|_| Error::BrokenOff)? {
+            match self.next(parts).await? {
                 Some(pb::PutAssetRequest { part: Some(put_asset_request::Part::Data(data)) }) => {
                     upload.push(&data).await?;
                 }
@@ -71,7 +84,7 @@ impl AssetsRpc {
     }
 
     async fn put(&self, mut parts: Streaming<pb::PutAssetRequest>) -> Result<pb::PutAssetResponse, Error> {
-        let first = parts.message().await.map_err(|_| Error::BrokenOff)?;
+        let first = self.next(&mut parts).await?;
         let Some(pb::PutAssetRequest { part: Some(put_asset_request::Part::Header(header)) }) = first else {
             return Err(Error::invalid("header", "must be the first message"));
         };

@@ -135,6 +135,25 @@ async fn an_upload_over_the_limit_is_refused_while_it_comes() {
 }
 
 #[tokio::test]
+async fn an_upload_that_falls_silent_is_given_up_and_leaves_nothing() {
+    let rig = Rig::with(|config| config.upload_idle_timeout = Duration::from_millis(300)).await;
+    let message = |part| pb::PutAssetRequest { part: Some(part) };
+    let header = message(Part::Header(public("a.bin")));
+    let data = message(Part::Data(Bytes::from(vec![7; 500_000])));
+    for begun in [vec![], vec![header.clone()], vec![header, data.clone(), data]] {
+        let silent = futures::stream::iter(begun).chain(futures::stream::pending());
+        let mut client = rig.client.clone();
+        let put = tokio::time::timeout(Duration::from_secs(30), client.put_asset(silent)).await;
+        let status = put.expect("an end of it").unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        assert!(status.message().contains("sent nothing for 0.3 s"), "{status:?}");
+        assert_eq!(CallError::from(status).reason, "UPLOAD_IDLE");
+    }
+    eventually(Duration::from_secs(5), || async { rig.files().is_empty() }).await;
+    assert_eq!(rig.list(0, "").await.unwrap().assets, []);
+}
+
+#[tokio::test]
 async fn too_many_optimizations_are_refused_with_a_hint() {
     let rig = Rig::with(|config| {
         config.optimize.workers = 1;

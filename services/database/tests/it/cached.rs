@@ -5,17 +5,27 @@ use weft_proto::database::v1 as pb;
 
 use crate::{
     fixture::SLOW,
-    mesh::{Mesh, acting, chunk, ok, parts},
+    mesh::{Backend, Mesh, acting, chunk, ok, parts, on_every_backend},
     peers::{self, Slot, Which},
 };
+
+on_every_backend! {
+    entities_and_first_pages_are_cached_and_forgotten_when_they_change,
+    the_lists_of_users_and_documents_are_cached_and_forgotten_when_they_change,
+    what_is_cached_is_its_owners_only,
+    a_dead_cache_costs_no_answer_and_leaves_nothing_stale,
+    jobs_wait_for_a_queue_that_is_away,
+    an_ingested_document_notifies_once,
+    a_deleted_user_leaves_the_cache_wholly,
+    it_works_alone,
+}
 
 fn is_cached(mesh: &Mesh, key: &str) -> bool {
     matches!(mesh.memory.slots().get(key), Some(Slot::Value(_)))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn entities_and_first_pages_are_cached_and_forgotten_when_they_change() {
-    let mesh = Mesh::start().await;
+async fn entities_and_first_pages_are_cached_and_forgotten_when_they_change(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     let chat = mesh.clients.chat("ada", "old").await;
     mesh.settled().await;
     let key = format!("chat:{}", chat.id);
@@ -39,9 +49,40 @@ async fn entities_and_first_pages_are_cached_and_forgotten_when_they_change() {
     mesh.settled().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_cached_is_its_owners_only() {
-    let mesh = Mesh::start().await;
+async fn the_lists_of_users_and_documents_are_cached_and_forgotten_when_they_change(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
+    let mut users = mesh.clients.users.clone();
+    let create = pb::CreateUserRequest { id: "ada".into(), display_name: "Ada".into() };
+    ok(users.create_user(create).await);
+    mesh.settled().await;
+    let names = async || {
+        let mut users = mesh.clients.users.clone();
+        let listed = ok(users.list_users(pb::ListUsersRequest::default()).await).users;
+        listed.into_iter().map(|user| user.display_name).collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, ["Ada"]);
+    assert!(is_cached(&mesh, "user_list"));
+    let rename = pb::UpdateUserRequest { id: "ada".into(), display_name: "Countess".into() };
+    ok(users.update_user(rename).await);
+    assert!(!is_cached(&mesh, "user_list"));
+    assert_eq!(names().await, ["Countess"]);
+
+    let paths = async || {
+        let listed = mesh.clients.documents("ada").await;
+        listed.into_iter().map(|document| document.path).collect::<Vec<_>>()
+    };
+    mesh.clients.put("ada", "a.md", 'a').await.unwrap();
+    mesh.settled().await;
+    assert_eq!(paths().await, ["a.md"]);
+    assert!(is_cached(&mesh, "document_list:ada"));
+    mesh.clients.put("ada", "b.md", 'b').await.unwrap();
+    assert!(!is_cached(&mesh, "document_list:ada"));
+    assert_eq!(paths().await.len(), 2);
+    mesh.settled().await;
+}
+
+async fn what_is_cached_is_its_owners_only(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     let chat = mesh.clients.chat("ada", "private").await;
     let document = mesh.clients.put("ada", "a.md", 'a').await.unwrap().document.unwrap();
     mesh.settled().await;
@@ -56,9 +97,8 @@ async fn what_is_cached_is_its_owners_only() {
     assert_eq!(foreign.code(), tonic::Code::NotFound);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dead_cache_costs_no_answer_and_leaves_nothing_stale() {
-    let mut mesh = Mesh::start().await;
+async fn a_dead_cache_costs_no_answer_and_leaves_nothing_stale(backend: Backend) {
+    let mut mesh = Mesh::start(backend).await;
     let chat = mesh.clients.chat("ada", "old").await;
     mesh.settled().await;
     mesh.clients.get_chat("ada", &chat.id).await.unwrap();
@@ -79,9 +119,8 @@ async fn a_dead_cache_costs_no_answer_and_leaves_nothing_stale() {
     assert_eq!(mesh.clients.get_chat("ada", &chat.id).await.unwrap().title, "new");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn jobs_wait_for_a_queue_that_is_away() {
-    let mut mesh = Mesh::start().await;
+async fn jobs_wait_for_a_queue_that_is_away(backend: Backend) {
+    let mut mesh = Mesh::start(backend).await;
     let chat = mesh.clients.chat("ada", "").await;
     let first = mesh.clients.post("ada", &chat.id, "one", "k1").await.unwrap();
     assert_eq!(
@@ -104,9 +143,8 @@ async fn jobs_wait_for_a_queue_that_is_away() {
     assert_eq!(mesh.memory.jobs("document_queue"), [("ada".to_owned(), document.job_id)]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_ingested_document_notifies_once() {
-    let mesh = Mesh::start().await;
+async fn an_ingested_document_notifies_once(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     let document = mesh.clients.put("ada", "a.md", 'a').await.unwrap().document.unwrap();
     let upload = || parts(&document.id, 1, 2, vec![chunk(0, "apples"), chunk(1, "pears")]);
     let first = mesh.clients.complete("ada", upload()).await.unwrap();
@@ -124,9 +162,8 @@ async fn an_ingested_document_notifies_once() {
     assert_eq!(hits[0].chunk.as_ref().unwrap().text, "apples");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_user_leaves_the_cache_wholly() {
-    let mesh = Mesh::start().await;
+async fn a_deleted_user_leaves_the_cache_wholly(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     let mut chats = Vec::new();
     for n in 0..5 {
         let chat = mesh.clients.chat("ada", &n.to_string()).await;
@@ -145,9 +182,8 @@ async fn a_deleted_user_leaves_the_cache_wholly() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn it_works_alone() {
-    let mesh = Mesh::configured(|config| {
+async fn it_works_alone(backend: Backend) {
+    let mesh = Mesh::configured(backend, |config| {
         config.cache.addresses.clear();
         config.queue.addresses.clear();
     })
@@ -157,6 +193,6 @@ async fn it_works_alone() {
     assert_eq!(mesh.clients.get_chat("ada", &chat.id).await.unwrap().message_count, 1);
     let stats = mesh.clients.stats().await;
     assert_eq!((stats.outbox_depth, stats.cache_hits, stats.cache_misses), (1, 0, 0), "the job waits");
-    assert_eq!(stats.backend, "sqlite");
+    assert_eq!(stats.backend, backend.name());
     assert!(stats.reachable);
 }

@@ -23,6 +23,61 @@ use crate::{
     peers::{self, Memory, Which},
 };
 
+/// What the service under test keeps its data in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Sqlite,
+    #[cfg(feature = "real-backends")]
+    Postgres,
+}
+
+impl Backend {
+    /// As statistics call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            #[cfg(feature = "real-backends")]
+            Self::Postgres => "postgres",
+        }
+    }
+
+    /// Makes an empty database of its own, if the service does not do so itself.
+    async fn prepare(self, config: &mut Config) {
+        match self {
+            Self::Sqlite => (),
+            #[cfg(feature = "real-backends")]
+            Self::Postgres => {
+                let server = weft_testkit::Postgres::shared().await.unwrap();
+                let url = server.database().await.unwrap();
+                config.database.url = Some(weft_runtime::config::Secret::new(url));
+                // All tests share one server, and few of them need a second connection.
+                config.database.pool_min = 1;
+            }
+        }
+    }
+}
+
+/// Runs each function as a test on every backend.
+macro_rules! on_every_backend {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                Box::pin(super::$name($crate::mesh::Backend::Sqlite)).await;
+            })*
+        }
+
+        #[cfg(feature = "real-backends")]
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                Box::pin(super::$name($crate::mesh::Backend::Postgres)).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_every_backend;
+
 /// The service with a cache and a queue.
 pub(crate) struct Mesh {
     pub(crate) clients: Clients,
@@ -36,17 +91,19 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
-    pub(crate) async fn start() -> Self {
-        Self::configured(|_| ()).await
+    pub(crate) async fn start(backend: Backend) -> Self {
+        Self::configured(backend, |_| ()).await
     }
 
-    pub(crate) async fn configured(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn configured(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
         let (folder, memory) = (TempDir::new().unwrap(), Arc::new(Memory::default()));
         let cache = peers::serve(Which::Cache, "127.0.0.1:0", &memory).await;
         let queue = peers::serve(Which::Queue, "127.0.0.1:0", &memory).await;
         let mut config = config(&folder, cache.address, queue.address);
+        backend.prepare(&mut config).await;
         change(&mut config);
         let running = start(config).await;
+        running.wait_ready().await;
         Self {
             clients: Clients::at(running.address),
             memory,

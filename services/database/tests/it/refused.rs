@@ -5,11 +5,19 @@ use weft_mesh::error::{CallError, ErrorKind};
 use weft_proto::database::v1 as pb;
 use weft_runtime::Listeners;
 
-use crate::mesh::{Mesh, acting, chunk, ok, parts, refused};
+use crate::mesh::{Backend, Mesh, acting, chunk, ok, parts, refused, on_every_backend};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn page_sizes_and_tokens_are_checked_in_every_list() {
-    let mesh = Mesh::start().await;
+on_every_backend! {
+    page_sizes_and_tokens_are_checked_in_every_list,
+    a_token_belongs_to_its_list_and_owner,
+    every_wrong_field_is_named,
+    operators_fields_are_named_too,
+    documents_and_searches_are_checked,
+    broken_uploads_change_nothing,
+}
+
+async fn page_sizes_and_tokens_are_checked_in_every_list(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     let chat = mesh.clients.chat("ada", "").await.id;
     macro_rules! check {
         ($client:ident, $method:ident, $request:ident { $($field:ident: $value:expr),* }) => {{
@@ -33,9 +41,8 @@ async fn page_sizes_and_tokens_are_checked_in_every_list() {
     check!(notifications, list_notifications, ListNotificationsRequest {});
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_belongs_to_its_list_and_owner() {
-    let mesh = Mesh::start().await;
+async fn a_token_belongs_to_its_list_and_owner(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     for owner in ["ada", "bob"] {
         mesh.clients.chat(owner, "1").await;
         mesh.clients.chat(owner, "2").await;
@@ -51,9 +58,8 @@ async fn a_token_belongs_to_its_list_and_owner() {
     assert_eq!(refused(users.list_users(elsewhere).await), ["page_token"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_wrong_field_is_named() {
-    let mesh = Mesh::start().await;
+async fn every_wrong_field_is_named(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     let mut chats = mesh.clients.chats.clone();
     let mut messages = mesh.clients.messages.clone();
     let long = pb::CreateChatRequest {
@@ -97,9 +103,8 @@ async fn every_wrong_field_is_named() {
     assert_eq!(mesh.clients.list_chats("ada", 0).await.chats.len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn operators_fields_are_named_too() {
-    let mesh = Mesh::start().await;
+async fn operators_fields_are_named_too(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     let (mut users, mut models) = (mesh.clients.users.clone(), mesh.clients.models.clone());
     let (mut insight, mut notifications) = (mesh.clients.insight.clone(), mesh.clients.notifications.clone());
     let user = pb::CreateUserRequest { id: "two words".into(), display_name: "x".repeat(201) };
@@ -128,9 +133,8 @@ async fn operators_fields_are_named_too() {
     assert!(created.buckets.last().unwrap().upper_bound.is_none());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn documents_and_searches_are_checked() {
-    let mesh = Mesh::start().await;
+async fn documents_and_searches_are_checked(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     let (mut documents, mut search) = (mesh.clients.documents.clone(), mesh.clients.search.clone());
     let put = pb::PutDocumentRequest { path: "a\nb".into(), asset_id: "A".repeat(64), ..Default::default() };
     assert_eq!(refused(acting("ada", documents.put_document(put)).await), ["path", "asset_id"]);
@@ -150,9 +154,8 @@ async fn documents_and_searches_are_checked() {
     assert_eq!(refused(acting("ada", search.search_chunks(ragged)).await), ["embedding"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn broken_uploads_change_nothing() {
-    let mesh = Mesh::start().await;
+async fn broken_uploads_change_nothing(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     let document = mesh.clients.put("ada", "a.md", 'a').await.unwrap().document.unwrap();
     let id = document.id.as_str();
     let header = |count| parts(id, 1, count, Vec::new()).remove(0);

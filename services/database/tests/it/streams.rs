@@ -8,15 +8,21 @@ use weft_proto::database::v1 as pb;
 
 use crate::{
     fixture::SLOW,
-    mesh::{Mesh, acting, chunk, ok, parts},
+    mesh::{Backend, Mesh, acting, chunk, ok, parts, on_every_backend},
 };
+
+on_every_backend! {
+    uploads_hold_no_connection_while_they_wait,
+    a_large_upload_that_breaks_off_leaves_nothing,
+}
 
 const STREAMS: usize = 200;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn uploads_hold_no_connection_while_they_wait() {
-    let mesh = Mesh::configured(|config| {
+async fn uploads_hold_no_connection_while_they_wait(backend: Backend) {
+    let mesh = Mesh::configured(backend, |config| {
+        // With the writer of SQLite that is three connections on either backend.
         config.database.readers = 2;
+        config.database.pool_max = 3;
         config.database.acquire_timeout = Duration::from_secs(5);
     })
     .await;
@@ -55,9 +61,8 @@ async fn uploads_hold_no_connection_while_they_wait() {
     assert_eq!(mesh.memory.jobs("notification_queue").len(), STREAMS);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_upload_that_breaks_off_leaves_nothing() {
-    let mesh = Mesh::start().await;
+async fn a_large_upload_that_breaks_off_leaves_nothing(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
     let document = mesh.clients.put("ada", "big.txt", 'a').await.unwrap().document.unwrap();
     let batch = |from: u32| -> Vec<pb::Chunk> {
         (from..from + 40).map(|n| chunk(n, &"word ".repeat(3000))).collect()

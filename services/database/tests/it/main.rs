@@ -5,6 +5,7 @@ mod cached;
 mod conformance;
 mod crash;
 mod fixture;
+mod insight;
 mod mesh;
 mod peers;
 mod refused;

@@ -1,57 +1,37 @@
 //! The pools of a running gateway, and what may be changed about them.
+//!
+//! Such a change is an overlay over the configuration: it is kept with the pool's backends, so it survives reloads for
+//! as long as the pool is configured.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
-use weft_balance::{Backend, Thresholds};
-use weft_mesh::{
-    discovery::{self, Discovery, Sources, Target},
-    pool::{Pool, Protocol, Settings},
-    probe::{self, Check},
-};
-use weft_runtime::Scope;
+use weft_balance::Backend;
 
-use crate::{
-    config::{self, HealthKind},
-    error::Error,
-};
+pub use crate::table::Entry;
+use crate::{error::Error, table::Tables};
 
-/// A pool with what the gateway knows of it beyond its backends.
-#[derive(Debug)]
-pub struct Entry {
-    /// Its backends, shared with every worker.
-    pub pool: Arc<Pool>,
-    /// As configured.
-    pub config: config::Pool,
-    /// Finds them.
-    pub discovery: Discovery,
-}
-
-/// All pools by name.
-#[derive(Clone, Debug)]
-pub struct Pools(Arc<BTreeMap<String, Entry>>);
+/// The pools of the table in force. Clones are the same.
+#[derive(Clone)]
+pub struct Pools(Arc<Tables>);
 
 impl Pools {
-    /// Builds the pools and starts discovery and health checks for them.
-    pub(crate) fn start(config: &config::Config, scope: &Scope) -> Self {
-        let mut entries = BTreeMap::new();
-        let nameservers = &config.nameservers;
-        for config in &config.pools {
-            let pool = Pool::new(settings(config));
-            let sources = sources(config, nameservers);
-            let discovery = discovery::start(&pool, sources, &scope.tasks, scope.draining.clone());
-            probe::start(&pool, &scope.tasks, scope.draining.clone());
-            entries.insert(config.name.clone(), Entry { pool, config: config.clone(), discovery });
-        }
-        Self(Arc::new(entries))
+    pub(crate) const fn new(tables: Arc<Tables>) -> Self {
+        Self(tables)
     }
 
-    /// All of them, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.0.values()
+    /// All of them as of now, by name.
+    pub fn iter(&self) -> impl Iterator<Item = Arc<Entry>> + use<> {
+        self.list().1.into_iter()
     }
 
-    fn get(&self, name: &str) -> Result<&Entry, Error> {
-        self.0.get(name).ok_or_else(|| Error::UnknownPool(name.to_owned()))
+    /// All of them, by name, and the version of the table.
+    pub(crate) fn list(&self) -> (u64, Vec<Arc<Entry>>) {
+        let table = self.0.load();
+        (table.version, table.pools.values().cloned().collect())
+    }
+
+    fn get(&self, name: &str) -> Result<Arc<Entry>, Error> {
+        self.0.load().pools.get(name).cloned().ok_or_else(|| Error::UnknownPool(name.to_owned()))
     }
 
     /// Adds a backend. It takes calls after its first passing check.
@@ -97,47 +77,5 @@ impl Pools {
         let backend = self.get(pool)?.pool.backends.set_draining(address, draining)?;
         tracing::info!(pool, address, draining, "drain state set");
         Ok(backend)
-    }
-}
-
-fn sources(config: &config::Pool, nameservers: &[SocketAddr]) -> Sources {
-    let targets = config.backends.iter();
-    Sources {
-        targets: targets
-            .map(|b| Target { address: b.address.clone(), weight: b.weight, tier: b.tier })
-            .collect(),
-        file: config.backends_file.clone(),
-        refresh: config.refresh,
-        nameservers: nameservers.to_vec(),
-    }
-}
-
-fn settings(config: &config::Pool) -> Settings {
-    let protocol = match config.protocol {
-        config::Protocol::Grpc => Protocol::Grpc,
-        config::Protocol::Http => Protocol::Http,
-    };
-    let health = &config.health;
-    let kind = health.kind.unwrap_or(match config.protocol {
-        config::Protocol::Grpc => HealthKind::Grpc,
-        config::Protocol::Http => HealthKind::Http,
-    });
-    Settings {
-        name: config.name.clone(),
-        protocol,
-        check: match kind {
-            HealthKind::Grpc => Check::Grpc { service: health.service.clone() },
-            HealthKind::Http => Check::Http { path: health.path.clone() },
-            HealthKind::Tcp => Check::Tcp,
-            HealthKind::None => Check::None,
-        },
-        authority: health.authority.clone(),
-        interval: health.interval,
-        timeout: health.timeout,
-        thresholds: Thresholds { healthy: health.healthy_threshold, unhealthy: health.unhealthy_threshold },
-        balance: config.balance_settings(),
-        retry: config.retry.policy(),
-        budget: config.retry.budget(),
-        waiting: config.waiting(),
     }
 }

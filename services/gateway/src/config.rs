@@ -7,7 +7,7 @@ mod route;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use weft_runtime::config::{Admin, Lifecycle, Problems, Telemetry, duration};
+use weft_runtime::config::{Admin, Lifecycle, Origin, Problems, Telemetry, duration};
 
 pub(crate) use balance::HashOn;
 pub use balance::{Balance, Outlier, Panic, Retry, SlowStart};
@@ -42,6 +42,27 @@ pub struct Config {
     /// Where to write one JSON line for each call: `stdout`, or a file that is appended to and opened anew when it was
     /// moved away. Default: none.
     pub access_log: Option<String>,
+    /// How changes of the file are taken over.
+    pub reload: Reload,
+    /// The file, when it was read from one.
+    #[serde(skip)]
+    pub origin: Option<Origin<Self>>,
+}
+
+/// How changes of the configuration file are taken over while the gateway runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reload {
+    /// How often the file is looked at; a change counts when it is the same at two looks. Default 1 s: soon enough for
+    /// whoever has just saved it, and a read of a small file costs nothing.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(1) }
+    }
 }
 
 /// Limits that shed load early. Those of connections, streams and calls stand under `lifecycle`.
@@ -244,7 +265,7 @@ impl Default for Config {
             workers: 0,
             listeners: vec![Listener { address: "127.0.0.1:7080".to_owned() }],
             admin: Admin::at("127.0.0.1:7090"),
-            lifecycle: Lifecycle::default(),
+            lifecycle: Lifecycle { max_connection_age: Duration::from_secs(30 * 60), ..Lifecycle::default() },
             telemetry: Telemetry::default(),
             nameservers: Vec::new(),
             pools: vec![
@@ -277,6 +298,8 @@ impl Default for Config {
             descriptor_sets: Vec::new(),
             overload: Overload::default(),
             access_log: None,
+            reload: Reload::default(),
+            origin: None,
         }
     }
 }
@@ -301,6 +324,10 @@ impl weft_runtime::Config for Config {
 
     fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+
+    fn remember(&mut self, origin: Origin<Self>) {
+        self.origin = Some(origin);
     }
 
     fn validate(&self, problems: &mut Problems) {

@@ -12,6 +12,9 @@ pub enum Error {
     /// The address is not `host:port` with a literal IP address.
     #[error("address: \"{0}\" is not an IP address and port")]
     Address(String),
+    /// There is nothing to reload.
+    #[error("the gateway was started without a configuration file")]
+    NoConfigFile,
     /// The pool's backends cannot be changed so.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -22,6 +25,7 @@ impl Classify for Error {
         match self {
             Self::UnknownPool(_) | Self::Change(ChangeError::Unknown(_)) => ErrorKind::NotFound,
             Self::Address(_) | Self::Change(ChangeError::Weight(_)) => ErrorKind::InvalidArgument,
+            Self::NoConfigFile => ErrorKind::FailedPrecondition,
             Self::Change(ChangeError::Exists(_)) => ErrorKind::AlreadyExists,
         }
     }
@@ -30,6 +34,7 @@ impl Classify for Error {
         match self {
             Self::UnknownPool(_) => "UNKNOWN_POOL",
             Self::Address(_) => "INVALID_ADDRESS",
+            Self::NoConfigFile => "NO_CONFIG_FILE",
             Self::Change(ChangeError::Unknown(_)) => "UNKNOWN_BACKEND",
             Self::Change(ChangeError::Weight(_)) => "INVALID_WEIGHT",
             Self::Change(ChangeError::Exists(_)) => "BACKEND_EXISTS",

@@ -34,10 +34,11 @@ pub use response::Body;
 
 use crate::{
     access_log::AccessLog,
-    config::{self, HashOn, Overload, Priority, Protocol},
+    config::{self, Config, HashOn, Overload, Priority, Protocol},
     gate::{self, Gate},
     metrics::Metrics,
-    route::{Routes, Rule, View},
+    route::{Rule, View},
+    table::Tables,
 };
 use metered::Received;
 use passage::{Passage, Whence};
@@ -45,14 +46,14 @@ use response::Forwarded;
 
 /// A pool as one forwarding thread has it.
 pub(crate) struct Target {
-    upstream: Upstream<Metered>,
+    upstream: Arc<Upstream<Metered>>,
     protocol: Protocol,
     timeout: Duration,
     hash_on: Option<HashOn>,
 }
 
 impl Target {
-    pub(crate) fn new(upstream: Upstream<Metered>, config: &config::Pool) -> Self {
+    pub(crate) fn new(upstream: Arc<Upstream<Metered>>, config: &config::Pool) -> Self {
         let hash_on = config.hash_on.as_deref().and_then(HashOn::parse);
         Self { upstream, protocol: config.protocol, timeout: config.timeout, hash_on }
     }
@@ -69,6 +70,19 @@ pub(crate) struct Lane {
     pub(crate) target: Arc<Target>,
     /// Counts the route's calls on all threads.
     pub(crate) gate: Gate,
+    pub(crate) bounds: Arc<Bounds>,
+}
+
+/// What holds for the calls of all routes together.
+pub(crate) struct Bounds {
+    max_in_flight: usize,
+    overload: Overload,
+}
+
+impl Bounds {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { max_in_flight: config.lifecycle.max_in_flight, overload: config.overload.clone() }
+    }
 }
 
 /// What all forwarding threads share.
@@ -76,8 +90,6 @@ pub(crate) struct Lane {
 pub(crate) struct Common {
     pub(crate) metrics: Metrics,
     pub(crate) gate: Gate,
-    pub(crate) max_in_flight: usize,
-    pub(crate) overload: Overload,
     pub(crate) methods: Arc<Methods>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) ready: Readiness,
@@ -90,15 +102,15 @@ pub(crate) struct Forwarder {
 }
 
 struct Inner {
-    routes: Arc<Routes>,
-    lanes: Vec<Arc<Lane>>,
+    tables: Arc<Tables>,
+    thread: usize,
     common: Common,
 }
 
 impl Forwarder {
-    /// `lanes` are those of the routes' rules, in their order.
-    pub(crate) fn new(routes: Arc<Routes>, lanes: Vec<Arc<Lane>>, common: Common) -> Self {
-        Self { inner: Arc::new(Inner { routes, lanes, common }) }
+    /// Of one thread, counted from 0.
+    pub(crate) fn new(tables: Arc<Tables>, thread: usize, common: Common) -> Self {
+        Self { inner: Arc::new(Inner { tables, thread, common }) }
     }
 
     /// Counts a client's connection until the guard is dropped.
@@ -119,10 +131,10 @@ impl Forwarder {
         let grpc = is_grpc(request.headers());
         let view = View { grpc, host: host(&request), path: request.uri().path() };
         let inner = Arc::clone(&self.inner);
-        let (lanes, common) = (&inner.lanes, &inner.common);
-        let lane = inner.routes.find(view).and_then(|rule| lanes.get(rule));
+        let common = &inner.common;
+        let lane = inner.tables.lane(inner.thread, view);
         let Some(lane) = lane else { return answer::no_route(&request, grpc, &common.ready) };
-        let Some(inside) = self.admit(lane) else {
+        let Some(inside) = self.admit(&lane) else {
             common.metrics.totals.shed.fetch_add(1, Ordering::Relaxed);
             return answer::refuse(MeshError::Overloaded, grpc);
         };
@@ -132,21 +144,21 @@ impl Forwarder {
         let whence = common.access_log.as_ref().map(|log| Whence::of(log, &request, peer, &span));
         let passage = Passage::begin(
             common.metrics.clone(),
-            lane,
+            &lane,
             grpc,
             inside,
             span.clone(),
             whence,
             received.clone(),
         );
-        self.send(Arc::clone(lane), request, passage, received).instrument(span).await
+        self.send(lane, request, passage, received).instrument(span).await
     }
 
     /// A place among the calls in flight, of all and of the route.
     fn admit(&self, lane: &Lane) -> Option<passage::Admitted> {
-        let common = &self.inner.common;
-        let limit = gate::limit(common.max_in_flight, &common.overload, lane.rule.priority);
-        let all = common.gate.enter(limit)?;
+        let bounds = &lane.bounds;
+        let limit = gate::limit(bounds.max_in_flight, &bounds.overload, lane.rule.priority);
+        let all = self.inner.common.gate.enter(limit)?;
         let route = lane.gate.enter(lane.rule.max_in_flight.unwrap_or(usize::MAX))?;
         Some((all, route))
     }
@@ -167,7 +179,7 @@ impl Forwarder {
             headers::strip_hop_by_hop(request.headers_mut());
         }
         trace::inject(request.headers_mut());
-        let limit = match self.inner.common.overload.max_request_bytes {
+        let limit = match lane.bounds.overload.max_request_bytes {
             0 => u64::MAX,
             limit => limit,
         };

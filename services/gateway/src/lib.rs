@@ -9,6 +9,8 @@
 //! Invariants: a call is forwarded again only if it was certainly not executed; a client that goes away cancels its
 //! call at the backend; a worker thread shares no connection and no lock with another on the forwarding path.
 //!
+//! A call is decided by one table ([`table`]), which a reload ([`reload`]) replaces whole while calls flow.
+//!
 //! Failure modes: a dead backend is left at the first refused connection and taken back by a passing check; a pool
 //! without a healthy backend answers UNAVAILABLE with the reason `NO_HEALTHY_BACKENDS` (HTTP 503).
 
@@ -21,9 +23,11 @@ mod error;
 pub mod forward;
 mod gate;
 mod metrics;
+mod reload;
 pub mod route;
 mod rpc;
 mod stats;
+mod table;
 mod worker;
 
 use std::sync::Arc;
@@ -34,13 +38,15 @@ use weft_proto::gateway::v1::gateway_service_server::GatewayServiceServer;
 use weft_runtime::{Assembly, Scope, Service};
 
 use access_log::AccessLog;
+use admin::Pools;
 pub use config::{
     Backend, Balance, Config, Health, HealthKind, Listener, Outlier, Overload, Panic, Pool, Priority,
-    Protocol, Retry, Route, SlowStart,
+    Protocol, Reload, Retry, Route, SlowStart,
 };
 use forward::Common;
 use metrics::Metrics;
-use route::Routes;
+use reload::Reloader;
+use table::Tables;
 use worker::Workers;
 
 /// The gateway service.
@@ -50,16 +56,20 @@ pub struct Gateway;
 impl Service for Gateway {
     const NAME: &'static str = "gateway";
     type Config = Config;
+    const RELOADS: bool = true;
 
     async fn assemble(config: Config, scope: Scope) -> anyhow::Result<Assembly> {
-        let pools = admin::Pools::start(&config, &scope);
-        let routes = Arc::new(Routes::new(&config.routes));
+        let threads = worker::threads(config.workers);
+        let tables = Tables::start(&config, threads, &scope);
+        let pools = Pools::new(Arc::clone(&tables));
         let access_log =
             config.access_log.as_deref().map(AccessLog::open).transpose().context("access_log")?;
         let metrics = Metrics::new(&pools, access_log.as_ref());
         let common = common(&config, &metrics, access_log, &scope)?;
-        let workers = Workers::start(&config, &pools, &routes, &common, &scope)?;
-        let rpc = rpc::Rpc::new(pools, metrics);
+        let workers = Workers::start(threads, &tables, &common, &scope)?;
+        let reloader = Reloader::new(config, tables, scope.clone());
+        reloader.start();
+        let rpc = rpc::Rpc::new(pools, metrics, reloader);
         scope.ready.set(Ok(()));
         Ok(Assembly::default()
             .with_acceptor(Arc::new(workers))
@@ -83,8 +93,6 @@ fn common(
     Ok(Common {
         metrics: metrics.clone(),
         gate: metrics.totals.in_flight.clone(),
-        max_in_flight: config.lifecycle.max_in_flight,
-        overload: config.overload.clone(),
         methods: Arc::new(methods),
         access_log,
         ready: scope.ready.clone(),

@@ -1,6 +1,9 @@
 //! `GatewayService`: decode, ask the pools, encode.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use prost_types::Any;
 use tonic::{Request, Response, Status, async_trait};
@@ -12,6 +15,7 @@ use crate::{
     admin::{Entry, Pools},
     config,
     metrics::Metrics,
+    reload::{Cause, Outcome, Reloader, Report},
     stats::{Answer, Collector},
 };
 
@@ -19,12 +23,13 @@ use crate::{
 pub(crate) struct Rpc {
     pools: Pools,
     metrics: Metrics,
+    reloader: Arc<Reloader>,
     collector: Collector,
 }
 
 impl Rpc {
-    pub(crate) fn new(pools: Pools, metrics: Metrics) -> Self {
-        Self { pools, metrics, collector: Collector::default() }
+    pub(crate) fn new(pools: Pools, metrics: Metrics, reloader: Arc<Reloader>) -> Self {
+        Self { pools, metrics, reloader, collector: Collector::default() }
     }
 }
 
@@ -33,8 +38,9 @@ type Answered<T> = Result<Response<T>, Status>;
 #[async_trait]
 impl pb::gateway_service_server::GatewayService for Rpc {
     async fn list_pools(&self, _: Request<pb::ListPoolsRequest>) -> Answered<pb::ListPoolsResponse> {
-        let pools = self.pools.iter().map(encode_pool).collect();
-        Ok(Response::new(pb::ListPoolsResponse { pools }))
+        let (config_version, entries) = self.pools.list();
+        let pools = entries.iter().map(|entry| encode_pool(entry)).collect();
+        Ok(Response::new(pb::ListPoolsResponse { pools, config_version }))
     }
 
     async fn add_backend(&self, request: Request<pb::AddBackendRequest>) -> Answered<pb::AddBackendResponse> {
@@ -79,12 +85,17 @@ impl pb::gateway_service_server::GatewayService for Rpc {
         Ok(Response::new(pb::UndrainBackendResponse { backend: Some(encode_backend(&backend)) }))
     }
 
+    async fn reload_config(&self, _: Request<pb::ReloadConfigRequest>) -> Answered<pb::ReloadConfigResponse> {
+        let report = self.reloader.reload(Cause::Call).await.map_err(status)?;
+        Ok(Response::new(encode_report(report)))
+    }
+
     async fn get_stats(&self, request: Request<pb::GetStatsRequest>) -> Answered<pb::GetStatsResponse> {
         let only = request.into_inner().pool;
         let mut answers = self.collector.collect(&self.pools, &only).await;
         answers.sort_by(|a, b| {
             let key =
-                |answer: &Answer<'_>| (answer.entry.config.name.clone(), answer.backend.address().to_owned());
+                |answer: &Answer| (answer.entry.config.name.clone(), answer.backend.address().to_owned());
             key(a).cmp(&key(b))
         });
         let totals = &self.metrics.totals;
@@ -94,6 +105,7 @@ impl pb::gateway_service_server::GatewayService for Rpc {
             client_connections: totals.connections.load(Ordering::Relaxed).try_into().unwrap_or_default(),
             calls: totals.calls.load(Ordering::Relaxed),
             in_flight: totals.in_flight.count() as u64,
+            config_version: self.pools.list().0,
         }))
     }
 }
@@ -136,7 +148,21 @@ fn encode_backend(backend: &Backend) -> pb::Backend {
     }
 }
 
-fn encode_answer(answer: Answer<'_>) -> pb::ReplicaStats {
+fn encode_report(report: Report) -> pb::ReloadConfigResponse {
+    let outcome = match report.outcome {
+        Outcome::Applied => pb::ReloadOutcome::Applied,
+        Outcome::Unchanged => pb::ReloadOutcome::Unchanged,
+        Outcome::Rejected => pb::ReloadOutcome::Rejected,
+    };
+    pb::ReloadConfigResponse {
+        version: report.version,
+        outcome: outcome.into(),
+        problems: report.problems,
+        needs_restart: report.needs_restart,
+    }
+}
+
+fn encode_answer(answer: Answer) -> pb::ReplicaStats {
     let method = answer.entry.config.stats_method.as_deref().unwrap_or_default();
     let result = match answer.result {
         Ok(bytes) => {

@@ -22,8 +22,8 @@ use crate::admin::{Entry, Pools};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One replica's answer.
-pub(crate) struct Answer<'a> {
-    pub(crate) entry: &'a Entry,
+pub(crate) struct Answer {
+    pub(crate) entry: Arc<Entry>,
     pub(crate) backend: Arc<Backend>,
     pub(crate) result: Result<Bytes, String>,
     pub(crate) elapsed: Duration,
@@ -37,14 +37,14 @@ pub(crate) struct Collector {
 
 impl Collector {
     /// Asks every replica of every pool that says how, or of one pool.
-    pub(crate) async fn collect<'a>(&self, pools: &'a Pools, only: &str) -> Vec<Answer<'a>> {
+    pub(crate) async fn collect(&self, pools: &Pools, only: &str) -> Vec<Answer> {
         let mut asked = Vec::new();
         let mut addresses = Vec::new();
         for entry in pools.iter().filter(|entry| only.is_empty() || entry.config.name == only) {
             let Some(method) = &entry.config.stats_method else { continue };
             for backend in entry.pool.backends.list().iter() {
                 addresses.push(backend.address().to_owned());
-                asked.push(self.ask(entry, Arc::clone(backend), method));
+                asked.push(self.ask(Arc::clone(&entry), Arc::clone(backend), method.clone()));
             }
         }
         let answers = join_all(asked).await;
@@ -52,7 +52,7 @@ impl Collector {
         answers
     }
 
-    async fn ask<'a>(&self, entry: &'a Entry, backend: Arc<Backend>, method: &str) -> Answer<'a> {
+    async fn ask(&self, entry: Arc<Entry>, backend: Arc<Backend>, method: String) -> Answer {
         let began = Instant::now();
         let channel = self
             .channels()

@@ -4,7 +4,6 @@
 //! another idles, as SO_REUSEPORT's hashing would have it.
 
 use std::{
-    collections::HashMap,
     io,
     sync::{
         Arc,
@@ -14,15 +13,11 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use weft_mesh::upstream::Upstream;
 use weft_runtime::{Accept, Connection, Scope, serve_connection};
 
 use crate::{
-    admin::Pools,
-    config::Config,
-    forward::{Common, Forwarder, Lane, Target},
-    gate::Gate,
-    route::{Routes, Rule},
+    forward::{Common, Forwarder},
+    table::Tables,
 };
 
 /// Connections on their way to a thread; it takes them at once unless it is overwhelmed.
@@ -40,34 +35,24 @@ struct Worker {
 
 impl Workers {
     pub(crate) fn start(
-        config: &Config,
-        pools: &Pools,
-        routes: &Arc<Routes>,
+        threads: usize,
+        tables: &Arc<Tables>,
         common: &Common,
         scope: &Scope,
     ) -> io::Result<Self> {
-        let count = match config.workers {
-            0 => thread::available_parallelism().map_or(1, usize::from),
-            count => count,
+        let start = |thread| {
+            let forwarder = Forwarder::new(Arc::clone(tables), thread, common.clone());
+            Worker::start(thread, forwarder, Arc::clone(tables), scope)
         };
-        let gates: Vec<Gate> = routes.rules().iter().map(|_| Gate::default()).collect();
-        let mut workers = Vec::with_capacity(count);
-        for index in 0..count {
-            let targets = pools.iter().map(|entry| {
-                let upstream = Upstream::new(Arc::clone(&entry.pool), scope.tasks.clone());
-                (entry.config.name.clone(), Arc::new(Target::new(upstream, &entry.config)))
-            });
-            let targets: HashMap<_, _> = targets.collect();
-            let lane = |(rule, gate): (&Rule, &Gate)| {
-                let target = Arc::clone(targets.get(&rule.pool)?);
-                Some(Arc::new(Lane { rule: rule.clone(), target, gate: gate.clone() }))
-            };
-            // Validation has seen to it that every route's pool is there.
-            let lanes: Vec<_> = routes.rules().iter().zip(&gates).filter_map(lane).collect();
-            let forwarder = Forwarder::new(Arc::clone(routes), lanes, common.clone());
-            workers.push(Worker::start(index, forwarder, scope, config.lifecycle.max_concurrent_streams)?);
-        }
-        Ok(Self { workers })
+        Ok(Self { workers: (0..threads).map(start).collect::<io::Result<_>>()? })
+    }
+}
+
+/// How many threads that is: 0 stands for one per core.
+pub(crate) fn threads(configured: usize) -> usize {
+    match configured {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        count => count,
     }
 }
 
@@ -85,13 +70,13 @@ impl Accept for Workers {
 }
 
 impl Worker {
-    fn start(index: usize, forwarder: Forwarder, scope: &Scope, streams: u32) -> io::Result<Self> {
+    fn start(index: usize, forwarder: Forwarder, tables: Arc<Tables>, scope: &Scope) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (connections, received) = mpsc::channel(HANDOVER);
         let open = Arc::new(AtomicUsize::new(0));
         let (counted, scope) = (Arc::clone(&open), scope.clone());
         thread::Builder::new().name(format!("forward-{index}")).spawn(move || {
-            runtime.block_on(serve(received, forwarder, counted, scope, streams));
+            runtime.block_on(serve(received, forwarder, tables, counted, scope));
         })?;
         Ok(Self { connections, open })
     }
@@ -101,9 +86,9 @@ impl Worker {
 async fn serve(
     mut received: mpsc::Receiver<Connection>,
     forwarder: Forwarder,
+    tables: Arc<Tables>,
     open: Arc<AtomicUsize>,
     scope: Scope,
-    streams: u32,
 ) {
     loop {
         let connection = tokio::select! {
@@ -115,16 +100,18 @@ async fn serve(
             return;
         };
         // The stream was registered with the accepting runtime; it belongs to this one now.
-        let Connection { stream, peer, permit } = connection;
-        let moved = stream.into_std().and_then(tokio::net::TcpStream::from_std);
+        let (peer, moved) = (connection.peer, connection.moved());
         let (forwarder, open, scope) = (forwarder.clone(), Arc::clone(&open), scope.clone());
-        let work = scope.work.clone();
+        let (work, table) = (scope.work.clone(), tables.load());
         work.spawn(async move {
             match moved {
-                Ok(stream) => {
+                Ok(connection) => {
                     let counted = forwarder.count_connection();
                     let handler = move |request| forwarder.clone().forward(request, peer.ip());
-                    serve_connection(Connection { stream, peer, permit }, handler, &scope, streams).await;
+                    let lifecycle = table.lifecycle.clone();
+                    // An old table is not kept for as long as a connection lives.
+                    drop(table);
+                    serve_connection(connection, handler, &scope, &lifecycle).await;
                     drop(counted);
                 }
                 Err(error) => tracing::warn!(%error, "a connection could not be handed over"),

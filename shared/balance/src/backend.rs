@@ -337,6 +337,10 @@ impl Backend {
         self.set(SLOW, true);
     }
 
+    pub(crate) fn configure_thresholds(&self, thresholds: Thresholds) {
+        self.machine().health.configure(thresholds);
+    }
+
     /// What judges it by how its calls end.
     pub(crate) fn detector(&self) -> MutexGuard<'_, Detector> {
         self.detector.lock().unwrap_or_else(PoisonError::into_inner)

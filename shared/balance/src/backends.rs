@@ -41,7 +41,7 @@ pub enum ChangeError {
 /// The backends of a pool, shared by all threads.
 #[derive(Debug)]
 pub struct Backends {
-    thresholds: Thresholds,
+    thresholds: Mutex<Thresholds>,
     epoch: Epoch,
     list: RwLock<Arc<List>>,
     changes: Mutex<Changes>,
@@ -63,7 +63,7 @@ impl Backends {
     #[must_use]
     pub fn new(thresholds: Thresholds, settings: Settings, now: Instant) -> Self {
         Self {
-            thresholds,
+            thresholds: Mutex::new(thresholds),
             epoch: Epoch::new(now),
             list: RwLock::new(List::new(Arc::new([]), settings, None)),
             changes: Mutex::default(),
@@ -98,6 +98,18 @@ impl Backends {
         for backend in self.list().iter() {
             backend.detector().configure(settings.outlier);
         }
+    }
+
+    /// Takes other thresholds, for the backends that are there and those to come.
+    pub fn configure_thresholds(&self, thresholds: Thresholds) {
+        *self.thresholds.lock().unwrap_or_else(PoisonError::into_inner) = thresholds;
+        for backend in self.list().iter() {
+            backend.configure_thresholds(thresholds);
+        }
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        *self.thresholds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Picks the backend for a call: first who may take it, then by the pool's [`Policy`](crate::Policy). The call is in
@@ -138,7 +150,7 @@ impl Backends {
                 || {
                     Arc::new(Backend::new(
                         want,
-                        self.thresholds,
+                        self.thresholds(),
                         list.settings.outlier,
                         self.epoch,
                         !changes.begun,
@@ -173,7 +185,7 @@ impl Backends {
         changes.removed.retain(|other| other != address);
         let desired = Desired { address: address.to_owned(), weight, tier: 0, origin: Origin::Added };
         let backend =
-            Arc::new(Backend::new(&desired, self.thresholds, list.settings.outlier, self.epoch, false));
+            Arc::new(Backend::new(&desired, self.thresholds(), list.settings.outlier, self.epoch, false));
         let next = list.backends.iter().cloned().chain([Arc::clone(&backend)]).collect();
         *list = List::new(next, list.settings, Some(&list));
         Ok(backend)

@@ -60,6 +60,15 @@ impl HealthMachine {
         Self { thresholds, state: Health::Unknown, streak: 0, rise: thresholds.healthy }
     }
 
+    /// Takes other thresholds, from the next result on. The state stays.
+    pub fn configure(&mut self, thresholds: Thresholds) {
+        let sure = self.rise < self.thresholds.healthy;
+        self.thresholds = Self::new(thresholds).thresholds;
+        if !sure {
+            self.rise = self.thresholds.healthy;
+        }
+    }
+
     /// The state.
     #[must_use]
     pub const fn state(&self) -> Health {

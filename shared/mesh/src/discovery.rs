@@ -16,6 +16,8 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use weft_balance::{Backend, Desired, Origin};
+
 use self::table::{Change, Found, Key, Place, Table, list};
 use crate::pool::Pool;
 
@@ -166,7 +168,12 @@ impl Finder {
     fn publish(&self, table: &Table) {
         let pool = &self.pool;
         let before = list(&pool.backends.list());
-        pool.backends.reconcile(&table.desired());
+        let mut desired = table.desired();
+        if !table.is_settled() {
+            // Of a discovery that looked before this one: it counts until this one knows better.
+            desired.extend(pool.backends.list().iter().filter_map(|backend| discovered(backend)));
+        }
+        pool.backends.reconcile(&desired);
         let change = Change::between(&before, &list(&pool.backends.list()));
         if !change.is_empty() {
             // What the configuration says is no news when everything starts.
@@ -188,6 +195,13 @@ impl Finder {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A backend that was found, as it is.
+fn discovered(backend: &Backend) -> Option<Desired> {
+    let (address, origin) = (backend.address().to_owned(), backend.origin());
+    let desired = Desired { address, weight: backend.weight(), tier: backend.tier(), origin };
+    (origin == Origin::Discovered).then_some(desired)
 }
 
 #[cfg(test)]

@@ -277,6 +277,9 @@ pub enum MeshError {
     /// More calls in flight than the configured limit.
     #[error("too many calls in flight")]
     Overloaded,
+    /// The connection that the call came on is drained, or too old, and the time for its calls is over.
+    #[error("the time of this connection is over")]
+    ConnectionEnded,
 }
 
 impl MeshError {
@@ -291,9 +294,10 @@ impl MeshError {
 impl Classify for MeshError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoHealthyBackends { .. } | Self::Backend { .. } | Self::Idle { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::NoHealthyBackends { .. }
+            | Self::Backend { .. }
+            | Self::Idle { .. }
+            | Self::ConnectionEnded => ErrorKind::Unavailable,
             Self::DeadlineExceeded { .. } => ErrorKind::DeadlineExceeded,
             Self::Metadata { .. } => ErrorKind::InvalidArgument,
             Self::TooLarge { .. } | Self::Overloaded => ErrorKind::ResourceExhausted,
@@ -309,6 +313,7 @@ impl Classify for MeshError {
             Self::Metadata { .. } => "INVALID_METADATA",
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::Overloaded => "OVERLOADED",
+            Self::ConnectionEnded => "CONNECTION_ENDED",
         }
     }
 

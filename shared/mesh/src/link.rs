@@ -91,8 +91,8 @@ where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    pub(crate) fn new(address: &str, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
-        match pool.settings.protocol {
+    pub(crate) fn new(address: &str, protocol: Protocol, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
+        match protocol {
             Protocol::Grpc => Self::Shared(Arc::new(SharedConnections::new(address, pool, tasks))),
             Protocol::Http => Self::Lent(LentConnections::new(address, tasks)),
         }

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, watch};
 use weft_balance::{
     Ask, Backend, Backends, InFlight, Observed, Refusal, Thresholds,
@@ -109,8 +110,8 @@ impl Settings {
 /// The backends of a pool and what is known of them, shared by all threads.
 #[derive(Debug)]
 pub struct Pool {
-    /// As configured.
-    pub settings: Settings,
+    name: String,
+    settings: ArcSwap<Settings>,
     /// Who is there, and how loaded.
     pub backends: Backends,
     /// Wakes the probes: the list changed, or a backend was marked down.
@@ -135,14 +136,31 @@ impl Pool {
             budget: Budget::new(settings.budget.percent, settings.budget.least),
             tally: Tally::default(),
             room: Room::new(settings.waiting),
-            settings,
+            name: settings.name.clone(),
+            settings: ArcSwap::from_pointee(settings),
         })
+    }
+
+    /// The settings in force: for a look, not to be kept.
+    pub fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// Takes other settings, but for the name. Backends keep their health and counters, calls what they have begun with,
+    /// an [`Upstream`](crate::upstream::Upstream) the protocol that it was made with.
+    pub fn configure(&self, settings: Settings) {
+        self.backends.configure_thresholds(settings.thresholds);
+        self.backends.configure(settings.balance);
+        self.budget.configure(settings.budget.percent, settings.budget.least);
+        self.room.configure(settings.waiting);
+        self.settings.store(Arc::new(settings));
+        self.changed();
     }
 
     /// The pool's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.settings.name
+        &self.name
     }
 
     /// Calls that wait for a backend with room.

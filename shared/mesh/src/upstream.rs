@@ -31,7 +31,7 @@ use crate::{
     error::MeshError,
     lease::Lease,
     link::{Link, LinkBody, LinkError},
-    pool::{Pool, count},
+    pool::{Pool, Protocol, count},
     terms::{Course, Terms},
 };
 
@@ -41,6 +41,8 @@ const PREVIOUS_ATTEMPTS: http::HeaderName = http::HeaderName::from_static("grpc-
 /// One owner's connections to a pool.
 pub struct Upstream<B> {
     pool: Arc<Pool>,
+    /// As it was when this was made: a connection does not change its protocol.
+    protocol: Protocol,
     tasks: TaskTracker,
     links: Mutex<HashMap<String, Arc<Link<B>>>>,
 }
@@ -80,7 +82,8 @@ where
     /// Connections are made when calls need them, and run on `tasks`.
     #[must_use]
     pub fn new(pool: Arc<Pool>, tasks: TaskTracker) -> Self {
-        Self { pool, tasks, links: Mutex::new(HashMap::new()) }
+        let protocol = pool.settings().protocol;
+        Self { pool, protocol, tasks, links: Mutex::new(HashMap::new()) }
     }
 
     /// The pool called.
@@ -130,7 +133,8 @@ where
         // A new address is the moment to forget those that are gone; their connections close with their last call.
         let list = self.pool.backends.list();
         links.retain(|address, _| list.iter().any(|backend| backend.address() == address));
-        let link = Arc::new(Link::new(backend.address(), Arc::clone(&self.pool), self.tasks.clone()));
+        let link =
+            Arc::new(Link::new(backend.address(), self.protocol, Arc::clone(&self.pool), self.tasks.clone()));
         links.insert(backend.address().to_owned(), Arc::clone(&link));
         link
     }
@@ -234,7 +238,7 @@ where
             now: Instant::now(),
             random: fastrand::u32(..),
         };
-        retry::decide(&pool.settings.retry, &attempt)
+        retry::decide(&pool.settings().retry, &attempt)
     }
 
     /// Sends the call once: a response to be passed on, or how it failed.
@@ -291,7 +295,7 @@ where
 
     /// Points a request at a backend and says how much time it has, and how often it was sent.
     fn prepare(&self, request: &mut Request<Replay<B>>, backend: &str) {
-        address::point(request, backend, self.upstream.pool.settings.protocol);
+        address::point(request, backend, self.upstream.protocol);
         if !self.terms.grpc {
             return;
         }

@@ -1,11 +1,17 @@
 //! What a service gives the runtime, and what it gets from it.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use http::Request;
-use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, OwnedSemaphorePermit},
+};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 use tonic::{body::Body, server::NamedService};
 use tower::Service as TowerService;
 
@@ -17,6 +23,8 @@ pub trait Service: Send + 'static {
     const NAME: &'static str;
     /// Its configuration.
     type Config: Config;
+    /// Whether it reads its configuration again when [`Scope::reload`] says so.
+    const RELOADS: bool = false;
 
     /// Builds it: opens its backend, starts its loops on `scope.tasks`. Fails only for what no waiting can mend, such
     /// as an unusable data directory; a backend that cannot be reached yet leaves it unready.
@@ -32,10 +40,14 @@ pub struct Scope {
     pub work: TaskTracker,
     /// Cancelled when draining begins: take no new work, end endless streams.
     pub draining: CancellationToken,
-    /// Cancelled when the time for draining is over: stop now.
+    /// Cancelled when the time for draining is over, a moment before `stopping`: end what is left with a status.
+    pub ending: CancellationToken,
+    /// Cancelled at the end: stop now.
     pub stopping: CancellationToken,
     /// Whether the service's own backend can be used.
     pub ready: Readiness,
+    /// Notified when the operator asks for the configuration to be read again (SIGHUP).
+    pub reload: Arc<Notify>,
 }
 
 /// A connection that a listener accepted. It counts against the limit until it is dropped.
@@ -45,8 +57,28 @@ pub struct Connection {
     pub stream: TcpStream,
     /// Who connected.
     pub peer: SocketAddr,
-    /// Its place among the permitted connections.
-    pub permit: OwnedSemaphorePermit,
+    pub(crate) permit: OwnedSemaphorePermit,
+    /// Keeps a drain waiting while the connection is between accepting it and serving it.
+    pub(crate) handover: TaskTrackerToken,
+}
+
+impl Connection {
+    /// A connection with its place among the permitted ones.
+    #[must_use]
+    pub fn new(stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit, scope: &Scope) -> Self {
+        // Without it small frames wait for acknowledgements.
+        let _ = stream.set_nodelay(true);
+        Self { stream, peer, permit, handover: scope.work.token() }
+    }
+
+    /// Registers the socket with the runtime that this is called on, instead of the one that accepted it.
+    ///
+    /// # Errors
+    /// When the runtime cannot take it.
+    pub fn moved(self) -> io::Result<Self> {
+        let stream = TcpStream::from_std(self.stream.into_std()?)?;
+        Ok(Self { stream, ..self })
+    }
 }
 
 /// Takes accepted connections, for a service that serves them itself.

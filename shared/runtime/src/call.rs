@@ -108,7 +108,7 @@ pub(crate) async fn unknown(request: Request<Body>) -> Response<Body> {
     (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 

@@ -4,6 +4,7 @@
 //! refused, and all problems are reported at once, before anything binds.
 
 mod load;
+mod origin;
 mod secret;
 
 use std::{fmt, net::SocketAddr, time::Duration};
@@ -11,7 +12,9 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub use weft_mesh::duration;
 
+pub(crate) use load::passed_sockets;
 pub use load::{Sources, render};
+pub use origin::Origin;
 pub use secret::Secret;
 
 /// The configuration of a service.
@@ -38,6 +41,9 @@ pub trait Config: DeserializeOwned + Serialize + Default + Clone + Send + Sync +
     fn operator_names() -> &'static [(&'static str, &'static str)] {
         &[]
     }
+
+    /// Takes note of where it came from, for a service that reads it again while it runs.
+    fn remember(&mut self, _origin: Origin<Self>) {}
 
     /// Reports everything that is wrong with the values.
     fn validate(&self, problems: &mut Problems);
@@ -84,6 +90,14 @@ pub struct Lifecycle {
     pub max_in_flight: usize,
     /// Calls at once on one connection. Default 1024.
     pub max_concurrent_streams: u32,
+    /// How old a connection may become, ± 10 %: then its client is told to make another, which may reach another
+    /// replica. Default 0 s, never, but 30 min for the gateway, whose clients balance by nothing else.
+    #[serde(with = "duration")]
+    pub max_connection_age: Duration,
+    /// How long calls may go on after that; then they are ended with UNAVAILABLE. Default 10 min: longer than a
+    /// model's answer, short enough for an old replica to be rid of them.
+    #[serde(with = "duration")]
+    pub max_connection_grace: Duration,
 }
 
 impl Default for Lifecycle {
@@ -95,6 +109,8 @@ impl Default for Lifecycle {
             max_connections: 10_000,
             max_in_flight: 10_000,
             max_concurrent_streams: 1024,
+            max_connection_age: Duration::ZERO,
+            max_connection_grace: Duration::from_secs(600),
         }
     }
 }

@@ -1,10 +1,12 @@
-//! The sockets of a service, bound before anything else starts.
+//! The sockets of a service, passed by a service manager or bound before anything else starts.
 
 use std::{io, net::SocketAddr};
 
 use tokio::net::TcpListener;
 
 use crate::Config;
+
+mod passed;
 
 /// A listener that could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +38,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds every address of a configuration.
+    /// Binds every address of a configuration, or takes the socket that was passed for it.
     ///
     /// # Errors
     /// With the key and address of the first that cannot be bound.
@@ -57,5 +59,9 @@ impl Listeners {
 }
 
 async fn bind(key: String, address: String) -> Result<TcpListener, BindError> {
-    TcpListener::bind(&address).await.map_err(|source| BindError { key, address, source })
+    let bound = match passed::take(&address) {
+        Some(listener) => TcpListener::from_std(listener),
+        None => TcpListener::bind(&address).await,
+    };
+    bound.map_err(|source| BindError { key, address, source })
 }

@@ -5,7 +5,7 @@ use std::{ffi::OsString, future::pending, path::PathBuf, process::ExitCode};
 use clap::Parser;
 use tokio::{
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::{
@@ -55,14 +55,23 @@ pub fn run_with<S: Service>(arguments: impl IntoIterator<Item = OsString>) -> Ex
         }
         return ExitCode::SUCCESS;
     }
-    run_until::<S>(config, async |_| pending().await)
+    run_service::<S>(config, arguments.config.is_some(), async |_| pending().await)
 }
 
 /// Runs a service from a configuration that is read already, until a signal ends it or `ended` returns.
 #[must_use]
 pub fn run_until<S: Service>(config: S::Config, ended: impl AsyncFnOnce(&Running)) -> ExitCode {
-    let outcome =
-        runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run::<S>(config, ended)));
+    run_service::<S>(config, false, ended)
+}
+
+fn run_service<S: Service>(
+    config: S::Config,
+    from_file: bool,
+    ended: impl AsyncFnOnce(&Running),
+) -> ExitCode {
+    let outcome = runtime()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run::<S>(config, from_file, ended)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -87,13 +96,26 @@ fn load<S: Service>(arguments: &Arguments) -> Result<S::Config, ConfigError> {
         .load(S::NAME, toml::Table::new())
 }
 
-async fn run<S: Service>(config: S::Config, ended: impl AsyncFnOnce(&Running)) -> anyhow::Result<()> {
+async fn run<S: Service>(
+    config: S::Config,
+    from_file: bool,
+    ended: impl AsyncFnOnce(&Running),
+) -> anyhow::Result<()> {
+    // Without a file there is nothing to read again, and a hang-up ends the process as it does any other.
+    let mut hang_ups = if S::RELOADS && from_file { Some(signal(SignalKind::hangup())?) } else { None };
     let telemetry = telemetry::init(&format!("weft-{}", S::NAME), config.telemetry())?;
     let listeners = Listeners::bind(&config).await?;
     let running = start::<S>(config, listeners).await?;
+    let reloading = async {
+        loop {
+            next(&mut hang_ups).await;
+            running.reload();
+        }
+    };
     tokio::select! {
         () = termination() => {}
         () = ended(&running) => {}
+        () = reloading => {}
     }
     tokio::select! {
         () = running.stop() => {}
@@ -101,6 +123,17 @@ async fn run<S: Service>(config: S::Config, ended: impl AsyncFnOnce(&Running)) -
     }
     telemetry.shutdown().await;
     Ok(())
+}
+
+/// Returns at the next signal, if they are listened to. Cancellation safe.
+async fn next(signals: &mut Option<Signal>) {
+    let received = match signals {
+        Some(signals) => signals.recv().await,
+        None => None,
+    };
+    if received.is_none() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Returns at SIGTERM or SIGINT.

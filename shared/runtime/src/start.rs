@@ -21,6 +21,8 @@ use crate::{
 
 /// How long tasks may take to end after a hard stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long clients have to be told that the calls left at the end of the drain timeout are over.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long health watchers have, at the least, to be told before their streams end.
 const TELL_TIME: Duration = Duration::from_millis(20);
 /// Connections to the admin port at once: probes, scrapes and a few people.
@@ -59,11 +61,11 @@ pub async fn start<S: Service>(config: S::Config, listeners: Listeners) -> anyho
     let acceptor = public(&assembly, &scope, &lifecycle, &metrics).await;
     let permits = Arc::new(Semaphore::new(lifecycle.max_connections.min(Semaphore::MAX_PERMITS)));
     for listener in listeners.public {
-        scope.tasks.spawn(accept(listener, Arc::clone(&acceptor), Arc::clone(&permits), scope.clone()));
+        scope.work.spawn(accept(listener, Arc::clone(&acceptor), Arc::clone(&permits), scope.clone()));
     }
     let router = with_health(assembly.admin.merge(routes(&scope)), &assembly.names, &scope).await;
     let acceptor = serving(router, &scope, &lifecycle, &metrics);
-    scope.tasks.spawn(accept(
+    scope.work.spawn(accept(
         listeners.admin,
         acceptor,
         Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
@@ -116,8 +118,13 @@ impl Running {
         self.scope.ready.wait().await;
     }
 
+    /// Asks it to read its configuration again, if it can.
+    pub fn reload(&self) {
+        self.scope.reload.notify_one();
+    }
+
     /// Stops in order: unready and still serving for the drain delay, then GOAWAY, then until every call has ended or
-    /// the drain timeout is over, then at once.
+    /// the drain timeout is over; those that are left are ended with UNAVAILABLE.
     pub async fn stop(self) {
         self.scope.ready.set(Err(DRAINING.to_owned()));
         sleep(self.lifecycle.drain_delay.max(TELL_TIME)).await;
@@ -129,6 +136,8 @@ impl Running {
                 open = self.scope.work.len(),
                 "drain timeout is over, stopping"
             );
+            self.scope.ending.cancel();
+            let _ = timeout(END_TIMEOUT, self.scope.work.wait()).await;
         }
         self.scope.stopping.cancel();
         self.scope.tasks.close();

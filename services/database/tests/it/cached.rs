@@ -5,7 +5,7 @@ use weft_proto::database::v1 as pb;
 
 use crate::{
     fixture::SLOW,
-    mesh::{Backend, Mesh, acting, chunk, ok, parts, on_every_backend},
+    mesh::{Backend, Mesh, acting, chunk, ok, on_every_backend, parts},
     peers::{self, Slot, Which},
 };
 

@@ -5,7 +5,7 @@ use weft_mesh::error::{CallError, ErrorKind};
 use weft_proto::database::v1 as pb;
 use weft_runtime::Listeners;
 
-use crate::mesh::{Backend, Mesh, acting, chunk, ok, parts, refused, on_every_backend};
+use crate::mesh::{Backend, Mesh, acting, chunk, ok, on_every_backend, parts, refused};
 
 on_every_backend! {
     page_sizes_and_tokens_are_checked_in_every_list,

@@ -11,6 +11,7 @@ use super::{Balance, Config, HashOn, Pool, Route, balance::code};
 
 pub(super) fn validate(config: &Config, problems: &mut Problems) {
     problems.require(!config.listeners.is_empty(), "listeners", "at least one is needed");
+    problems.require(!config.reload.interval.is_zero(), "reload.interval", "must be longer than 0 s");
     problems.require(config.workers <= 1024, "workers", "must be at most 1024");
     let percent = config.overload.batch_percent;
     problems.require((1..=100).contains(&percent), "overload.batch_percent", "must be 1 to 100");

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::poll_full_frame;
-use weft_runtime::{Connection, Scope, serve_connection};
+use weft_runtime::{Connection, Scope, config::Lifecycle, serve_connection};
 
 type Answer = UnsyncBoxBody<Bytes, hyper::Error>;
 
@@ -28,6 +28,7 @@ pub(crate) struct TestBackend {
     pub(crate) address: SocketAddr,
     pub(crate) calls: Arc<AtomicU64>,
     pub(crate) cancelled: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
     scope: Scope,
     healthy: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -43,6 +44,7 @@ impl TestBackend {
             address: listener.local_addr().unwrap(),
             calls: Arc::default(),
             cancelled: Arc::default(),
+            connections: Arc::default(),
             scope: Scope::default(),
             healthy: Arc::new(true.into()),
         };
@@ -57,12 +59,14 @@ impl TestBackend {
                 accepted = listener.accept() => accepted.unwrap(),
                 () = self.scope.stopping.cancelled() => return,
             };
+            self.connections.fetch_add(1, Ordering::Relaxed);
             let permit = Arc::clone(&permits).acquire_owned().await.unwrap();
             let backend = self.clone();
             self.scope.tasks.spawn(async move {
                 let scope = backend.scope.clone();
                 let handler = move |request| backend.clone().answer(request);
-                serve_connection(Connection { stream, peer, permit }, handler, &scope, 1000).await;
+                let connection = Connection::new(stream, peer, permit, &scope);
+                serve_connection(connection, handler, &scope, &Lifecycle::default()).await;
             });
         }
     }
@@ -76,6 +80,11 @@ impl TestBackend {
 
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Connections made to it so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// What its health check answers from now on.

@@ -9,8 +9,12 @@ mod backend;
 mod client;
 mod faults;
 mod forwarding;
+mod frames;
 mod health;
+mod lifecycle;
 mod limits;
+mod program;
+mod reload;
 mod retries;
 
 use std::{net::SocketAddr, time::Duration};

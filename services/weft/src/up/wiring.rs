@@ -26,8 +26,15 @@ pub(super) fn wire(config: &mut Config, at: &Addresses) {
     point(&mut config.database.queue, &database.queue, &at.queue);
     point(&mut config.queue.database, &queue.database, &at.database);
     point(&mut config.queue.assets, &queue.assets, &at.assets);
+    point_pools(&mut config.gateway, at);
+    // What a reload reads is pointed at them as well.
+    let (origin, at) = (config.gateway.origin.take(), at.clone());
+    config.gateway.origin = origin.map(|origin| origin.adjusted(move |gateway| point_pools(gateway, &at)));
+}
+
+fn point_pools(gateway: &mut weft_gateway::Config, at: &Addresses) {
     let defaults = weft_gateway::Config::default().pools;
-    for pool in config.gateway.pools.iter_mut().filter(|pool| defaults.contains(pool)) {
+    for pool in gateway.pools.iter_mut().filter(|pool| defaults.contains(pool)) {
         let addresses = match pool.name.as_str() {
             "cache" => &at.cache,
             "database" => &at.database,

@@ -15,8 +15,8 @@ pub struct Budget(Arc<Counts>);
 
 #[derive(Debug)]
 struct Counts {
-    percent: u64,
-    least: u64,
+    percent: AtomicU64,
+    least: AtomicU64,
     calls: AtomicU64,
     retries: AtomicU64,
 }
@@ -42,9 +42,15 @@ impl Budget {
     /// Allows `percent` of the calls in flight, rounded down, but `least` in any case.
     #[must_use]
     pub fn new(percent: u32, least: u32) -> Self {
-        let (percent, least) = (u64::from(percent), u64::from(least));
+        let (percent, least) = (u64::from(percent).into(), u64::from(least).into());
         let (calls, retries) = (AtomicU64::new(0), AtomicU64::new(0));
         Self(Arc::new(Counts { percent, least, calls, retries }))
+    }
+
+    /// Changes the limits. Retries in flight stay.
+    pub fn configure(&self, percent: u32, least: u32) {
+        self.0.percent.store(percent.into(), Ordering::Relaxed);
+        self.0.least.store(least.into(), Ordering::Relaxed);
     }
 
     /// Counts a call, once, however often it is sent.
@@ -77,7 +83,8 @@ impl Budget {
     /// Retries that may be in flight with the calls of now.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        (self.calls().saturating_mul(self.0.percent) / 100).max(self.0.least)
+        let (percent, least) = (self.0.percent.load(Ordering::Relaxed), self.0.least.load(Ordering::Relaxed));
+        (self.calls().saturating_mul(percent) / 100).max(least)
     }
 
     /// Calls in flight.

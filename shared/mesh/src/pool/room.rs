@@ -20,7 +20,7 @@ pub(super) struct Room {
     line: Mutex<Queue<oneshot::Sender<()>>>,
     /// How many wait, read on every pick.
     waiting: AtomicUsize,
-    settings: Waiting,
+    settings: Mutex<Waiting>,
 }
 
 /// A call in the line; dropped, it leaves it.
@@ -41,7 +41,18 @@ impl Drop for InLine<'_> {
 
 impl Room {
     pub(super) fn new(settings: Waiting) -> Self {
-        Self { line: Mutex::new(Queue::new(settings.limit)), waiting: AtomicUsize::new(0), settings }
+        let (line, settings) = (Mutex::new(Queue::new(settings.limit)), Mutex::new(settings));
+        Self { line, waiting: AtomicUsize::new(0), settings }
+    }
+
+    /// Changes the limits. Those who wait stay, for as long as they were told.
+    pub(super) fn configure(&self, settings: Waiting) {
+        self.line().set_limit(settings.limit);
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    fn settings(&self) -> Waiting {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -74,7 +85,7 @@ impl Room {
         pick: impl Fn() -> Result<InFlight, Refusal>,
     ) -> Result<InFlight, Refusal> {
         count(&tally.pending);
-        let until = Instant::now() + self.settings.time;
+        let until = Instant::now() + self.settings().time;
         let until = terms.deadline.at().map_or(until, |deadline| until.min(deadline));
         loop {
             let (called, call) = oneshot::channel();

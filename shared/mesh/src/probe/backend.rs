@@ -25,7 +25,7 @@ pub(super) struct Checks {
 
 impl Checks {
     pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, tasks: &TaskTracker) -> Self {
-        let settings = &pool.settings;
+        let settings = Arc::clone(&pool.settings());
         let authority = settings.authority.as_deref().unwrap_or_else(|| backend.address());
         let session = Session::new(&settings.check, backend.address(), authority, settings.timeout, tasks);
         let schedule = Schedule::new(settings.interval);
@@ -43,7 +43,7 @@ impl Checks {
     }
 
     async fn ask(&mut self) {
-        let limit = self.pool.settings.timeout;
+        let limit = self.pool.settings().timeout;
         let verdict = timeout(limit, self.session.ask()).await;
         let late = |_| Verdict::Failed(format!("no answer to the health check within {limit:?}"));
         self.record(verdict.unwrap_or_else(late));
@@ -84,9 +84,9 @@ impl Checks {
     /// At once, unless the last check was just now. A pool that checks nothing waits a little: it has no other reason
     /// to trust the backend again.
     fn soon(&self, asked: Instant) -> Instant {
-        match self.pool.settings.check {
-            Check::None => Instant::now() + self.pool.settings.interval.min(FAST),
-            _ => asked + self.pool.settings.interval.min(FIRST),
+        match self.pool.settings().check {
+            Check::None => Instant::now() + self.pool.settings().interval.min(FAST),
+            _ => asked + self.pool.settings().interval.min(FIRST),
         }
     }
 

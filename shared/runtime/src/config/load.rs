@@ -1,14 +1,20 @@
 //! Where configuration comes from, and in which order it counts.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, Problems, validate_common};
+use super::{Config, ConfigError, Origin, Problems, validate_common};
 
 /// Everything a configuration is read from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    /// The file and, for a part of it, the section's name.
+    path: Option<PathBuf>,
+    part: Option<String>,
     file: Table,
     environment: Vec<(String, String)>,
     insecure: bool,
@@ -22,8 +28,15 @@ impl Sources {
     pub fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
         #[allow(clippy::disallowed_methods)] // this is where the environment is read
         let environment = std::env::vars().collect();
+        let path = file.map(Path::to_owned);
         let file = file.map_or_else(|| Ok(Table::new()), read_file)?;
-        Ok(Self { file, environment, insecure: false })
+        Ok(Self { path, part: None, file, environment, insecure: false })
+    }
+
+    /// The same with what the file holds now.
+    fn again(&self, path: &Path) -> Result<Self, ConfigError> {
+        let whole = Self { file: read_file(path)?, ..self.clone() };
+        self.part.as_deref().map_or_else(|| Ok(whole.clone()), |part| whole.section(part))
     }
 
     /// From a text in the place of a file, and no environment; for tests, and for a process that is given what
@@ -33,7 +46,7 @@ impl Sources {
     /// When the text is not TOML.
     pub fn from_text(text: &str) -> Result<Self, ConfigError> {
         let file = text.parse().map_err(|error: toml::de::Error| problem(error.to_string()))?;
-        Ok(Self { file, environment: Vec::new(), insecure: false })
+        Ok(Self { file, ..Self::default() })
     }
 
     /// The same with an environment.
@@ -60,7 +73,7 @@ impl Sources {
             Some(Value::Table(table)) => table.clone(),
             Some(_) => return Err(problem(format!("{name}: must be a table"))),
         };
-        Ok(Self { file, environment: self.environment.clone(), insecure: self.insecure })
+        Ok(Self { part: Some(name.to_owned()), file, ..self.clone() })
     }
 
     /// The file with nothing but one section, still under its name: for what a launcher keeps beside its services.
@@ -95,20 +108,29 @@ impl Sources {
         section: &str,
     ) -> Result<C, ConfigError> {
         let mut problems = Problems::of(section);
-        let config: Option<C> = typed(self.merged::<C>(service, base), &mut problems);
+        let config: Option<C> = typed(self.merged::<C>(service, base.clone()), &mut problems);
         if let Some(config) = &config {
             validate_common(config, &mut problems);
             config.validate(&mut problems);
         }
         problems.into_result()?;
-        config.ok_or_else(|| problem("no configuration".to_owned()))
+        let mut config = config.ok_or_else(|| problem("no configuration".to_owned()))?;
+        if let Some(path) = &self.path {
+            let (sources, path) = (self.clone(), path.clone());
+            let (service, section) = (service.to_owned(), section.to_owned());
+            config.remember(Origin::new(path.clone(), move || {
+                sources.again(&path)?.load_section(&service, base.clone(), &section)
+            }));
+        }
+        Ok(config)
     }
 
     /// What [`load`](Self::load) takes a configuration from: every key that is set anywhere, secrets in full. For a
     /// launcher that hands it to another process; do not print it.
     #[must_use]
     pub fn merged<C: Config>(&self, service: &str, base: Table) -> Table {
-        let mut merged = base;
+        let mut merged = own_lifecycle::<C>();
+        merge(&mut merged, base);
         for (name, key) in C::operator_names() {
             if let Some((_, value)) = self.environment.iter().find(|(variable, _)| variable == name) {
                 set(&mut merged, &key.split('.').collect::<Vec<_>>(), scalar(value));
@@ -132,6 +154,22 @@ impl Sources {
         }
         merged
     }
+}
+
+/// The service's own defaults for the part that all services have alike: a file that gives some of its keys leaves the
+/// others to the service, not to the part.
+fn own_lifecycle<C: Config>() -> Table {
+    let own = Value::try_from(C::default().lifecycle().clone());
+    own.map(|own| Table::from_iter([("lifecycle".to_owned(), own)])).unwrap_or_default()
+}
+
+/// How many sockets a service manager passed to this very process, from descriptor 3 on: `LISTEN_PID` and
+/// `LISTEN_FDS`, as `sd_listen_fds(3)` has them.
+pub(crate) fn passed_sockets() -> i32 {
+    #[allow(clippy::disallowed_methods)] // this is where the environment is read
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+    let ours = number("LISTEN_PID").is_some_and(|pid| u32::try_from(pid) == Ok(std::process::id()));
+    if ours { number("LISTEN_FDS").unwrap_or_default() } else { 0 }
 }
 
 fn typed<C: Config>(table: Table, problems: &mut Problems) -> Option<C> {
@@ -227,6 +265,8 @@ mod tests {
         #[serde(with = "duration")]
         ttl: Duration,
         limit: u32,
+        #[serde(skip)]
+        origin: Option<Origin<Self>>,
     }
 
     impl Default for Example {
@@ -234,11 +274,12 @@ mod tests {
             Self {
                 address: "127.0.0.1:0".into(),
                 admin: Admin::default(),
-                lifecycle: Lifecycle::default(),
+                lifecycle: Lifecycle { drain_delay: Duration::from_secs(9), ..Lifecycle::default() },
                 telemetry: Telemetry::default(),
                 redis: Redis::default(),
                 ttl: Duration::from_secs(3600),
                 limit: 7,
+                origin: None,
             }
         }
     }
@@ -258,6 +299,9 @@ mod tests {
         }
         fn operator_names() -> &'static [(&'static str, &'static str)] {
             &[("REDIS_URL", "redis.url")]
+        }
+        fn remember(&mut self, origin: Origin<Self>) {
+            self.origin = Some(origin);
         }
         fn validate(&self, problems: &mut Problems) {
             problems.require(!self.ttl.is_zero(), "ttl", "must be at least 1s");
@@ -318,6 +362,28 @@ mod tests {
                 .starts_with("lifecycle.max_in_flight")
         );
         assert!(load("ttl = \"-5s\"", &[]).unwrap_err()[0].contains("negative"));
+    }
+
+    #[test]
+    fn a_part_of_the_lifecycle_leaves_the_rest_to_the_service() {
+        let lifecycle = load("[lifecycle]\nmax_in_flight = 3", &[]).unwrap().lifecycle;
+        assert_eq!((lifecycle.max_in_flight, lifecycle.drain_delay), (3, Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn a_section_of_a_file_is_read_again_as_it_was_read_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weft.toml");
+        fs::write(&file, "[example]\nlimit = 3").unwrap();
+        let section = Sources::read(Some(&file)).unwrap().with_insecure(true).section("example").unwrap();
+        let config: Example = section.load_section("example", Table::new(), "example").unwrap();
+        let origin = config.origin.unwrap().adjusted(|config| config.limit += 1);
+        fs::write(&file, "[example]\nlimit = 5\naddress = \"0.0.0.0:1\"").unwrap();
+        assert_eq!(origin.read().unwrap().limit, 6, "--insecure still holds");
+        fs::write(&file, "[example]\ntypo = 5").unwrap();
+        assert_eq!(origin.read().unwrap_err().problems, ["example.typo: unknown key"]);
+        fs::remove_file(&file).unwrap();
+        assert!(origin.read().unwrap_err().problems[0].contains("weft.toml"));
     }
 
     #[test]

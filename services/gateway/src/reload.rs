@@ -1,0 +1,137 @@
+//! Live reload: the file is read again, checked whole, and put into force at once or not at all.
+
+mod file;
+mod restart;
+
+use std::{fmt, sync::Arc};
+
+use tokio::{
+    sync::Mutex,
+    time::{MissedTickBehavior, interval},
+};
+use weft_runtime::{Scope, config::Origin};
+
+use crate::{config::Config, error::Error, table::Tables};
+use file::File;
+use restart::needs_restart;
+
+/// Who asked for a reload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause {
+    /// The file has changed.
+    File,
+    /// SIGHUP.
+    Signal,
+    /// `ReloadConfig`.
+    Call,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "the file has changed",
+            Self::Signal => "SIGHUP",
+            Self::Call => "ReloadConfig",
+        })
+    }
+}
+
+/// What came of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// A new table is in force.
+    Applied,
+    /// Nothing has changed that can change live.
+    Unchanged,
+    /// The table before it stays in force.
+    Rejected,
+}
+
+/// The configuration after a reload.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) version: u64,
+    pub(crate) outcome: Outcome,
+    pub(crate) problems: Vec<String>,
+    pub(crate) needs_restart: Vec<String>,
+}
+
+/// Reloads the configuration of a running gateway.
+pub(crate) struct Reloader {
+    tables: Arc<Tables>,
+    /// As the process was started with.
+    started: Config,
+    scope: Scope,
+    /// One reload at a time.
+    turn: Mutex<()>,
+}
+
+impl Reloader {
+    pub(crate) fn new(started: Config, tables: Arc<Tables>, scope: Scope) -> Arc<Self> {
+        Arc::new(Self { tables, started, scope, turn: Mutex::new(()) })
+    }
+
+    /// Reloads at SIGHUP and when the file has changed, until draining.
+    pub(crate) fn start(self: &Arc<Self>) {
+        if let Some(origin) = &self.started.origin {
+            self.scope.tasks.spawn(Arc::clone(self).follow(origin.clone()));
+        }
+    }
+
+    async fn follow(self: Arc<Self>, origin: Origin<Config>) {
+        let mut file = File::new(origin.path(), &self.scope.tasks);
+        let mut ticks = interval(self.started.reload.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let cause = tokio::select! {
+                () = self.scope.draining.cancelled() => return,
+                () = self.scope.reload.notified() => Some(Cause::Signal),
+                _ = ticks.tick() => file.has_changed().await.then_some(Cause::File),
+            };
+            if let Some(cause) = cause {
+                // Its failure is told where it is consumed: in the log.
+                let _ = self.reload(cause).await;
+            }
+        }
+    }
+
+    /// Reads the file and puts it into force.
+    ///
+    /// # Errors
+    /// Without a file. One that cannot be used is reported, not an error: the gateway goes on as it was.
+    pub(crate) async fn reload(self: &Arc<Self>, cause: Cause) -> Result<Report, Error> {
+        let origin = self.started.origin.clone().ok_or(Error::NoConfigFile)?;
+        let this = Arc::clone(self);
+        // On a task of its own: whoever asked may go away, and half of a reload must not be in force.
+        let taken = self.scope.tasks.spawn(async move { this.take(origin, cause).await }).await;
+        Ok(taken.unwrap_or_else(|error| self.rejected(vec![error.to_string()], cause)))
+    }
+
+    async fn take(&self, origin: Origin<Config>, cause: Cause) -> Report {
+        let _turn = self.turn.lock().await;
+        match self.scope.tasks.spawn_blocking(move || origin.read()).await {
+            Ok(Ok(config)) => self.apply(&config, cause).await,
+            Ok(Err(error)) => self.rejected(error.problems, cause),
+            Err(error) => self.rejected(vec![error.to_string()], cause),
+        }
+    }
+
+    fn rejected(&self, problems: Vec<String>, cause: Cause) -> Report {
+        let version = self.tables.load().version;
+        tracing::warn!(%cause, version, problems = problems.join("; "), "configuration rejected, the one in force stays");
+        Report { version, outcome: Outcome::Rejected, problems, needs_restart: Vec::new() }
+    }
+
+    async fn apply(&self, config: &Config, cause: Cause) -> Report {
+        let (table, new) = self.tables.apply(config, &self.scope).await;
+        let (version, needs_restart) = (table.version, needs_restart(&self.started, config));
+        if new {
+            tracing::info!(%cause, version, "configuration reloaded");
+        }
+        if !needs_restart.is_empty() {
+            tracing::warn!(%cause, keys = needs_restart.join(", "), "these take effect at a restart only");
+        }
+        let outcome = if new { Outcome::Applied } else { Outcome::Unchanged };
+        Report { version, outcome, problems: Vec::new(), needs_restart }
+    }
+}

@@ -1,0 +1,135 @@
+//! What a call is decided by: routes, pools, limits. One immutable table, read once per call, swapped whole by a reload.
+//!
+//! A call keeps what it took from the table it began with, however many come after. What is shared by all of them are
+//! the backends of a pool, with their health, their counters and what was changed by RPC, and the counts of calls in
+//! flight.
+
+mod entry;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use weft_runtime::{Scope, config::Lifecycle};
+
+use crate::{
+    config::Config,
+    forward::{Bounds, Lane},
+    gate::Gate,
+    route::{Routes, Rule, View},
+};
+
+pub use entry::Entry;
+
+/// One version of everything that may change while the gateway runs.
+pub(crate) struct Table {
+    /// 1 at the start.
+    pub(crate) version: u64,
+    /// All pools by name.
+    pub(crate) pools: BTreeMap<String, Arc<Entry>>,
+    /// The limits of client connections made from now on.
+    pub(crate) lifecycle: Lifecycle,
+    routes: Routes,
+    /// Each thread's way for each rule of the routes, in their order.
+    lanes: Vec<Vec<Arc<Lane>>>,
+    /// By the label of its route: how many calls are in flight on it.
+    gates: BTreeMap<String, Gate>,
+    /// What it was made of.
+    config: Config,
+}
+
+impl Table {
+    fn first(config: &Config, threads: usize, scope: &Scope) -> Self {
+        let start = |pool| Arc::new(Entry::start(pool, &config.nameservers, threads, scope));
+        let pools = config.pools.iter().map(|pool| (pool.name.clone(), start(pool))).collect();
+        Self::of(1, pools, &BTreeMap::new(), config, threads)
+    }
+
+    /// The next version. Pools that are in both keep their backends, and all they have if nothing about them changed.
+    async fn next(&self, config: &Config, threads: usize, scope: &Scope) -> Self {
+        let nameservers = &self.config.nameservers;
+        let mut pools = BTreeMap::new();
+        for pool in &config.pools {
+            let entry = match self.pools.get(&pool.name) {
+                Some(entry) if entry.config == *pool => Arc::clone(entry),
+                Some(entry) => Arc::new(entry.reconfigured(pool, nameservers, scope).await),
+                None => Arc::new(Entry::start(pool, nameservers, threads, scope)),
+            };
+            pools.insert(pool.name.clone(), entry);
+        }
+        Self::of(self.version + 1, pools, &self.gates, config, threads)
+    }
+
+    fn of(
+        version: u64,
+        pools: BTreeMap<String, Arc<Entry>>,
+        before: &BTreeMap<String, Gate>,
+        config: &Config,
+        threads: usize,
+    ) -> Self {
+        let routes = Routes::new(&config.routes);
+        let gate = |label: &String| before.get(label).cloned().unwrap_or_default();
+        let rules = routes.rules().iter();
+        let gates: BTreeMap<_, _> = rules.map(|rule| (rule.label.clone(), gate(&rule.label))).collect();
+        let bounds = Arc::new(Bounds::new(config));
+        let lanes = |thread| {
+            // Validation has seen to it that every route's pool is there.
+            let lane = |rule: &Rule| {
+                let (target, gate) =
+                    (pools.get(&rule.pool)?.target(thread)?, gates.get(&rule.label)?.clone());
+                Some(Arc::new(Lane { rule: rule.clone(), target, gate, bounds: Arc::clone(&bounds) }))
+            };
+            routes.rules().iter().filter_map(lane).collect()
+        };
+        let lanes = (0..threads).map(lanes).collect();
+        let (lifecycle, config) = (config.lifecycle.clone(), config.clone());
+        Self { version, pools, lifecycle, routes, lanes, gates, config }
+    }
+
+    /// Whether a configuration says the same in all that a table holds.
+    fn says(&self, config: &Config) -> bool {
+        let own = &self.config;
+        (&own.pools, &own.routes, &own.lifecycle, &own.overload)
+            == (&config.pools, &config.routes, &config.lifecycle, &config.overload)
+    }
+}
+
+/// The table in force.
+pub(crate) struct Tables {
+    current: ArcSwap<Table>,
+    threads: usize,
+}
+
+impl Tables {
+    /// The first table, for that many forwarding threads. Discovery and health checks begin.
+    pub(crate) fn start(config: &Config, threads: usize, scope: &Scope) -> Arc<Self> {
+        let first = Table::first(config, threads, scope);
+        Arc::new(Self { current: ArcSwap::from_pointee(first), threads })
+    }
+
+    /// The table as of now.
+    pub(crate) fn load(&self) -> Arc<Table> {
+        self.current.load_full()
+    }
+
+    /// The way of a call that one thread forwards: the only look that it takes at the table.
+    pub(crate) fn lane(&self, thread: usize, view: View<'_>) -> Option<Arc<Lane>> {
+        let table = self.current.load();
+        let rule = table.routes.find(view)?;
+        table.lanes.get(thread)?.get(rule).cloned()
+    }
+
+    /// Puts a configuration, which is valid, into force. One at a time: the caller sees to it. Returns the table in
+    /// force, and whether it is a new one.
+    pub(crate) async fn apply(&self, config: &Config, scope: &Scope) -> (Arc<Table>, bool) {
+        let before = self.load();
+        if before.says(config) {
+            return (before, false);
+        }
+        let next = Arc::new(before.next(config, self.threads, scope).await);
+        self.current.store(Arc::clone(&next));
+        for gone in before.pools.iter().filter(|(name, _)| !next.pools.contains_key(*name)) {
+            gone.1.retire();
+        }
+        (next, true)
+    }
+}

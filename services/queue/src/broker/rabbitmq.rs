@@ -31,6 +31,7 @@ pub struct RabbitMqBroker {
     /// Its own connection: when RabbitMQ holds back publishers, acknowledgements still get through.
     consumers: Link,
     timeout: Duration,
+    tasks: TaskTracker,
 }
 
 impl RabbitMqBroker {
@@ -52,6 +53,7 @@ impl RabbitMqBroker {
             publisher: Publisher::new(link("weft-queue publisher"), timeout),
             consumers: link("weft-queue consumer"),
             timeout,
+            tasks: tasks.clone(),
         })
     }
 }
@@ -77,7 +79,8 @@ impl Broker for RabbitMqBroker {
     }
 
     fn subscribe(&self, queue: Queue, prefetch: usize) -> Box<dyn Subscription> {
-        Box::new(RabbitSubscription::new(self.consumers.clone(), queue, prefetch, self.timeout))
+        let (link, tasks) = (self.consumers.clone(), self.tasks.clone());
+        Box::new(RabbitSubscription::new(link, queue, prefetch, self.timeout, tasks))
     }
 
     async fn backlog(&self, queue: Queue) -> Result<Option<u64>> {

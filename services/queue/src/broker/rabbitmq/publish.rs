@@ -1,6 +1,6 @@
 //! Publishing: persistent, mandatory, confirmed, many at a time.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::future::join_all;
 use lapin::{
@@ -22,6 +22,9 @@ use crate::{
 /// The version of the message: a consumer that does not know it leaves the message alone.
 pub(super) const VERSION: u8 = 1;
 const PERSISTENT: u8 = 2;
+
+/// What a message says that fitted no queue: the id of its job.
+type Returned = Vec<u8>;
 
 /// Publishes on a channel of its own, which it opens again when it breaks.
 pub(super) struct Publisher {
@@ -67,9 +70,26 @@ async fn publish_all(
     for job in jobs {
         confirms.push(send(&channel, job).await);
     }
-    let results = join_all(confirms.into_iter().map(confirmed)).await;
+    let confirms = join_all(confirms.into_iter().map(confirmed)).await;
     *slot = Some(channel);
-    Ok(results)
+    Ok(attribute(jobs, confirms))
+}
+
+/// Says of each job whether it is in its queue.
+///
+/// lapin hands a returned message to whichever confirm comes next, of a batch often another message's: what was returned
+/// is told by what it says.
+fn attribute(jobs: &[Pending], confirms: Vec<Result<Option<Returned>>>) -> Vec<Result<()>> {
+    let returned: BTreeSet<Returned> =
+        confirms.iter().filter_map(|confirm| confirm.as_ref().ok()?.clone()).collect();
+    let of_job = |(job, confirm): (&Pending, Result<Option<Returned>>)| {
+        confirm?;
+        if returned.contains(job.id.to_string().as_bytes()) {
+            return Err(Error::broker("the queue is gone: the message was returned"));
+        }
+        Ok(())
+    };
+    jobs.iter().zip(confirms).map(of_job).collect()
 }
 
 async fn open(link: &Link) -> Result<LinkChannel> {
@@ -99,11 +119,29 @@ async fn send(channel: &Channel, job: &Pending) -> Result<PublisherConfirm> {
         .map_err(Error::broker)
 }
 
-async fn confirmed(sent: Result<PublisherConfirm>) -> Result<()> {
+/// Waits for a confirm, and gives the returned message that came with it, this one's or another's.
+async fn confirmed(sent: Result<PublisherConfirm>) -> Result<Option<Returned>> {
     match sent?.await.map_err(Error::broker)? {
-        Confirmation::Ack(None) => Ok(()),
-        Confirmation::Ack(Some(_)) => Err(Error::broker("the queue is gone: the message was returned")),
+        Confirmation::Ack(returned) => Ok(returned.map(|message| message.delivery.data)),
         Confirmation::Nack(_) => Err(Error::broker("RabbitMQ refused the message")),
         Confirmation::NotRequested => Err(Error::broker("the channel is not in confirm mode")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::job::Queue;
+
+    #[test]
+    fn a_returned_message_is_told_by_its_job_and_not_by_the_confirm_it_came_with() {
+        let job = || Pending { id: Uuid::now_v7(), queue: Queue::Chat, epoch: 0, traceparent: String::new() };
+        let jobs = [job(), job(), job()];
+        let returned = jobs[0].id.to_string().into_bytes();
+        let confirms = vec![Ok(None), Ok(Some(returned)), Err(Error::broker("refused"))];
+        let answers: Vec<bool> = attribute(&jobs, confirms).iter().map(Result::is_ok).collect();
+        assert_eq!(answers, [false, true, false]);
     }
 }

@@ -10,6 +10,8 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions},
     types::FieldTable,
 };
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{
@@ -29,32 +31,54 @@ pub(super) struct RabbitSubscription {
     queue: Queue,
     prefetch: u16,
     timeout: Duration,
-    /// The channel goes with its consumer: acknowledgements need it.
-    consumer: Option<(LinkChannel, Consumer)>,
+    tasks: TaskTracker,
+    consumer: Option<Opened>,
+    opening: Option<JoinHandle<Result<Opened>>>,
     failures: u32,
 }
 
-impl RabbitSubscription {
-    pub(super) fn new(link: Link, queue: Queue, prefetch: usize, timeout: Duration) -> RabbitSubscription {
-        let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX).max(1);
-        RabbitSubscription { link, queue, prefetch, timeout, consumer: None, failures: 0 }
-    }
+/// The channel goes with its consumer: acknowledgements need it.
+type Opened = (LinkChannel, Consumer);
 
-    async fn open(&self) -> Result<(LinkChannel, Consumer)> {
-        let channel = self.link.channel().await?;
-        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await.map_err(Error::broker)?;
-        let options = BasicConsumeOptions::default();
-        let name = self.queue.name().into();
-        let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await;
-        Ok((channel, consumer.map_err(Error::broker)?))
+impl RabbitSubscription {
+    pub(super) fn new(
+        link: Link,
+        queue: Queue,
+        prefetch: usize,
+        timeout: Duration,
+        tasks: TaskTracker,
+    ) -> RabbitSubscription {
+        let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX).max(1);
+        RabbitSubscription {
+            link,
+            queue,
+            prefetch,
+            timeout,
+            tasks,
+            consumer: None,
+            opening: None,
+            failures: 0,
+        }
     }
 
     /// Begins anew after a pause; a queue that was deleted or a broker that is away takes a while.
+    ///
+    /// Opening is a task of its own, which a dropped `next` does not stop half-way: a consumer that the broker has and
+    /// nobody took would keep its deliveries from all others, and the lock under which queues are made would stay.
     async fn reopen(&mut self) {
-        if self.failures > 0 {
-            tokio::time::sleep(RECONNECT.delay(self.failures, fastrand::f64(), Duration::ZERO)).await;
-        }
-        match bounded(self.timeout, self.open()).await {
+        let opening = self.opening.get_or_insert_with(|| {
+            let (link, queue, prefetch) = (self.link.clone(), self.queue, self.prefetch);
+            let (failures, timeout) = (self.failures, self.timeout);
+            self.tasks.spawn(async move {
+                if failures > 0 {
+                    tokio::time::sleep(RECONNECT.delay(failures, fastrand::f64(), Duration::ZERO)).await;
+                }
+                bounded(timeout, open(&link, queue, prefetch)).await
+            })
+        });
+        let opened = opening.await;
+        self.opening = None;
+        match opened.unwrap_or_else(|error| Err(Error::broker(error))) {
             Ok(consumer) => self.consumer = Some(consumer),
             Err(error) => {
                 self.failures += 1;
@@ -99,6 +123,14 @@ impl Subscription for RabbitSubscription {
             }
         }
     }
+}
+
+async fn open(link: &Link, queue: Queue, prefetch: u16) -> Result<(LinkChannel, Consumer)> {
+    let channel = link.channel().await?;
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(Error::broker)?;
+    let (name, options) = (queue.name().into(), BasicConsumeOptions::default());
+    let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await;
+    Ok((channel, consumer.map_err(Error::broker)?))
 }
 
 /// The job a message tells of. What is no such message goes: nobody here has put it there.

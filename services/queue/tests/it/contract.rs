@@ -9,12 +9,24 @@ use weft_proto::queue::v1::{
 };
 use weft_queue::{Queue, config::Role};
 use weft_runtime::Listeners;
+use weft_testkit::eventually;
 
-use crate::world::{World, acting_for, ingest, quick_config, reply};
+use crate::world::{Backend, SOON, World, acting_for, ingest, on_every_backend, quick_config, reply};
+
+on_every_backend! {
+    an_unknown_queue_is_refused_by_its_fixed_reason,
+    bad_fields_are_named_and_store_nothing,
+    a_job_is_stored_once_per_key_and_per_id,
+    a_job_is_nobody_elses,
+    a_delayed_job_is_scheduled_and_can_be_cancelled_once,
+    an_unknown_type_is_a_dead_letter_at_once_and_so_is_one_on_the_wrong_queue,
+    dead_letters_are_listed_redriven_and_discarded,
+    stats_count_every_queue,
+}
 
 /// A service that takes jobs and runs none.
-async fn api_only() -> World {
-    World::with(|config| config.roles = vec![Role::Api]).await
+async fn api_only(backend: Backend) -> World {
+    World::with(backend, |config| config.roles = vec![Role::Api]).await
 }
 
 /// A dead letter: nothing handles its type.
@@ -37,9 +49,8 @@ async fn list_dead(world: &World, queue: &str, page_size: i32) -> Vec<String> {
     }
 }
 
-#[tokio::test]
-async fn an_unknown_queue_is_refused_by_its_fixed_reason() {
-    let world = api_only().await;
+async fn an_unknown_queue_is_refused_by_its_fixed_reason(backend: Backend) {
+    let world = api_only(backend).await;
     let error = world.publish(PublishRequest { queue: "mail".into(), ..ingest("d", 1) }).await.unwrap_err();
     assert_eq!((error.kind, error.reason.as_str()), (ErrorKind::InvalidArgument, "INVALID_QUEUE"));
     assert_eq!(error.fields[0].field, "queue");
@@ -48,9 +59,8 @@ async fn an_unknown_queue_is_refused_by_its_fixed_reason() {
     assert_eq!(error.reason, "INVALID_QUEUE");
 }
 
-#[tokio::test]
-async fn bad_fields_are_named_and_store_nothing() {
-    let world = api_only().await;
+async fn bad_fields_are_named_and_store_nothing(backend: Backend) {
+    let world = api_only(backend).await;
     let delay = Some(prost_types::Duration { seconds: -1, nanos: 0 });
     for (request, field) in [
         (PublishRequest { payload: vec![0; (256 << 10) + 1].into(), ..ingest("d", 1) }, "payload"),
@@ -72,9 +82,8 @@ async fn bad_fields_are_named_and_store_nothing() {
     assert!(stats.queues.iter().all(|queue| queue.ready + queue.scheduled + queue.dead == 0));
 }
 
-#[tokio::test]
-async fn a_job_is_stored_once_per_key_and_per_id() {
-    let world = api_only().await;
+async fn a_job_is_stored_once_per_key_and_per_id(backend: Backend) {
+    let world = api_only(backend).await;
     let keyed = PublishRequest { idempotency_key: "once".into(), ..ingest("d", 1) };
     let first = world.publish(keyed.clone()).await.unwrap();
     let second = world.publish(keyed.clone()).await.unwrap();
@@ -88,9 +97,8 @@ async fn a_job_is_stored_once_per_key_and_per_id() {
     assert_ne!(other.job.unwrap().id, job.id, "another user's key is another key");
 }
 
-#[tokio::test]
-async fn a_job_is_nobody_elses() {
-    let world = api_only().await;
+async fn a_job_is_nobody_elses(backend: Backend) {
+    let world = api_only(backend).await;
     let id = world.publish(ingest("d", 1)).await.unwrap().job.unwrap().id;
     let mut client = world.client.clone();
     acting_for("bob", async {
@@ -114,9 +122,8 @@ async fn a_job_is_nobody_elses() {
     .await;
 }
 
-#[tokio::test]
-async fn a_delayed_job_is_scheduled_and_can_be_cancelled_once() {
-    let world = World::start().await;
+async fn a_delayed_job_is_scheduled_and_can_be_cancelled_once(backend: Backend) {
+    let world = World::start(backend).await;
     let delay = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
     let job = world.publish(PublishRequest { delay, ..ingest("d", 1) }).await.unwrap().job.unwrap();
     assert_eq!(job.state(), JobState::Scheduled);
@@ -136,9 +143,8 @@ async fn a_delayed_job_is_scheduled_and_can_be_cancelled_once() {
     assert_eq!((error.kind, error.reason.as_str()), (ErrorKind::FailedPrecondition, "JOB_ENDED"));
 }
 
-#[tokio::test]
-async fn an_unknown_type_is_a_dead_letter_at_once_and_so_is_one_on_the_wrong_queue() {
-    let world = World::start().await;
+async fn an_unknown_type_is_a_dead_letter_at_once_and_so_is_one_on_the_wrong_queue(backend: Backend) {
+    let world = World::start(backend).await;
     let job = bury(&world).await;
     assert_eq!((job.state(), job.attempts), (JobState::Dead, 0));
     assert!(job.errors[0].message.contains("acme.Unheard"));
@@ -150,9 +156,8 @@ async fn an_unknown_type_is_a_dead_letter_at_once_and_so_is_one_on_the_wrong_que
     assert_eq!(dead.attempts, 1, "a payload that cannot be read is not read again");
 }
 
-#[tokio::test]
-async fn dead_letters_are_listed_redriven_and_discarded() {
-    let world = api_only().await;
+async fn dead_letters_are_listed_redriven_and_discarded(backend: Backend) {
+    let world = api_only(backend).await;
     let mut buried = Vec::new();
     for _ in 0..5 {
         buried.insert(0, bury(&world).await.id);
@@ -174,16 +179,17 @@ async fn dead_letters_are_listed_redriven_and_discarded() {
     assert_eq!(CallError::from(error).fields[0].field, "ids");
 }
 
-#[tokio::test]
-async fn stats_count_every_queue() {
-    let world = api_only().await;
+async fn stats_count_every_queue(backend: Backend) {
+    let world = api_only(backend).await;
     let delay = Some(prost_types::Duration { seconds: 60, nanos: 0 });
     world.publish(ingest("d", 1)).await.unwrap();
     world.publish(PublishRequest { delay, ..ingest("d", 1) }).await.unwrap();
     bury(&world).await;
-    let stats = world.client.clone().get_stats(GetStatsRequest {}).await.unwrap().into_inner();
-    assert_eq!((stats.jobs_backend.as_str(), stats.broker_backend.as_str()), ("sqlite", "embedded"));
-    assert!(stats.broker_connected && !stats.worker && stats.unpublished == 0);
+    let stats = || async { world.client.clone().get_stats(GetStatsRequest {}).await.unwrap().into_inner() };
+    eventually(SOON, || async { stats().await.broker_connected && stats().await.unpublished == 0 }).await;
+    let stats = stats().await;
+    assert_eq!((stats.jobs_backend.as_str(), stats.broker_backend.as_str()), backend.names());
+    assert!(!stats.worker);
     let names: Vec<&str> = stats.queues.iter().map(|queue| queue.queue.as_str()).collect();
     assert_eq!(names, ["chat_queue", "document_queue", "notification_queue"]);
     let document = &stats.queues[1];

@@ -11,8 +11,21 @@ use weft_testkit::eventually;
 
 use crate::{
     fake::provider::{Provider, Script},
-    world::{SOON, World, acting_for, ingest},
+    world::{Backend, SOON, World, acting_for, ingest, on_every_backend},
 };
+
+on_every_backend! {
+    a_markdown_document_becomes_ready_with_chunks_headings_and_embeddings,
+    workers_act_for_the_owner_of_the_job,
+    what_is_not_what_it_says_fails_with_the_reason_and_is_not_tried_again,
+    hostile_documents_fail_and_harm_no_other,
+    an_older_version_and_a_deleted_document_are_left_alone,
+    temporary_failures_are_tried_again_and_the_schedule_is_told,
+    exhausted_attempts_fail_the_document_and_leave_a_dead_letter_that_can_be_redriven,
+    the_database_may_go_and_come_back,
+    embeddings_come_from_the_configured_endpoint_in_batches_and_in_order,
+    an_embeddings_endpoint_that_never_ends_costs_an_attempt_and_no_memory,
+}
 
 async fn run(world: &World, id: &str) -> weft_proto::queue::v1::Job {
     let job = world.publish(ingest(id, 1)).await.unwrap().job.unwrap();
@@ -20,9 +33,8 @@ async fn run(world: &World, id: &str) -> weft_proto::queue::v1::Job {
     world.job(&job.id).await
 }
 
-#[tokio::test]
-async fn a_markdown_document_becomes_ready_with_chunks_headings_and_embeddings() {
-    let world = World::start().await;
+async fn a_markdown_document_becomes_ready_with_chunks_headings_and_embeddings(backend: Backend) {
+    let world = World::start(backend).await;
     let text =
         format!("# Pool\n\n{0}\n\n## Idle\n\nIdle connections are closed. {0}", "It keeps ten. ".repeat(50));
     world.surroundings.state.add_document("d", "docs/pool.md", "text/markdown", text.as_bytes());
@@ -50,18 +62,16 @@ async fn a_markdown_document_becomes_ready_with_chunks_headings_and_embeddings()
     assert!(world.surroundings.state.lock().users.iter().all(|user| user == "local"));
 }
 
-#[tokio::test]
-async fn workers_act_for_the_owner_of_the_job() {
-    let world = World::start().await;
+async fn workers_act_for_the_owner_of_the_job(backend: Backend) {
+    let world = World::start(backend).await;
     world.surroundings.state.add_document("d", "a.txt", "text/plain", b"hello there");
     let job = acting_for("ada", world.publish(ingest("d", 1))).await.unwrap().job.unwrap();
     acting_for("ada", world.watch(&job.id)).await;
     assert!(world.surroundings.state.lock().users.iter().all(|user| user == "ada"));
 }
 
-#[tokio::test]
-async fn what_is_not_what_it_says_fails_with_the_reason_and_is_not_tried_again() {
-    let world = World::start().await;
+async fn what_is_not_what_it_says_fails_with_the_reason_and_is_not_tried_again(backend: Backend) {
+    let world = World::start(backend).await;
     let state = &world.surroundings.state;
     state.add_document("pdf", "a.md", "text/markdown", b"%PDF-1.7 and so on");
     state.add_document("latin", "b.txt", "text/plain", b"caf\xe9");
@@ -77,9 +87,8 @@ async fn what_is_not_what_it_says_fails_with_the_reason_and_is_not_tried_again()
     }
 }
 
-#[tokio::test]
-async fn hostile_documents_fail_and_harm_no_other() {
-    let world = World::with(|config| {
+async fn hostile_documents_fail_and_harm_no_other(backend: Backend) {
+    let world = World::with(backend, |config| {
         config.extractor.timeout = Duration::from_secs(10);
         config.extractor.memory_bytes = 128 << 20;
     })
@@ -108,9 +117,8 @@ async fn hostile_documents_fail_and_harm_no_other() {
     assert!(good.iter().all(|id| state.document(id).state() == DocumentState::Ready));
 }
 
-#[tokio::test]
-async fn an_older_version_and_a_deleted_document_are_left_alone() {
-    let world = World::start().await;
+async fn an_older_version_and_a_deleted_document_are_left_alone(backend: Backend) {
+    let world = World::start(backend).await;
     let state = &world.surroundings.state;
     state.add_document("d", "a.md", "text/markdown", b"# New");
     state.lock().documents.get_mut("d").unwrap().version = 2;
@@ -119,9 +127,8 @@ async fn an_older_version_and_a_deleted_document_are_left_alone() {
     assert_eq!(state.calls("get_asset") + state.calls("complete_document") + state.calls("fail_document"), 0);
 }
 
-#[tokio::test]
-async fn temporary_failures_are_tried_again_and_the_schedule_is_told() {
-    let world = World::start().await;
+async fn temporary_failures_are_tried_again_and_the_schedule_is_told(backend: Backend) {
+    let world = World::start(backend).await;
     let state = &world.surroundings.state;
     state.add_document("d", "a.md", "text/markdown", b"# Title\n\nText.");
     state.lock().failures.extend([Code::Internal, Code::Internal]);
@@ -140,9 +147,8 @@ async fn temporary_failures_are_tried_again_and_the_schedule_is_told() {
     assert_eq!(state.document("d").state(), DocumentState::Ready);
 }
 
-#[tokio::test]
-async fn exhausted_attempts_fail_the_document_and_leave_a_dead_letter_that_can_be_redriven() {
-    let world = World::start().await;
+async fn exhausted_attempts_fail_the_document_and_leave_a_dead_letter_that_can_be_redriven(backend: Backend) {
+    let world = World::start(backend).await;
     let state = &world.surroundings.state;
     state.add_document("d", "a.md", "text/markdown", b"# Title\n\nText.");
     state.lock().failures.extend([Code::Internal; 2]);
@@ -160,9 +166,8 @@ async fn exhausted_attempts_fail_the_document_and_leave_a_dead_letter_that_can_b
     assert_eq!(state.document("d").state(), DocumentState::Ready);
 }
 
-#[tokio::test]
-async fn the_database_may_go_and_come_back() {
-    let mut world = World::with(|config| config.retry.max_attempts = 100).await;
+async fn the_database_may_go_and_come_back(backend: Backend) {
+    let mut world = World::with(backend, |config| config.retry.max_attempts = 100).await;
     world.surroundings.state.add_document("d", "a.md", "text/markdown", b"# Title\n\nText.");
     world.surroundings.stop().await;
     let id = world.publish(ingest("d", 1)).await.unwrap().job.unwrap().id;
@@ -172,10 +177,9 @@ async fn the_database_may_go_and_come_back() {
     assert_eq!(world.surroundings.state.document("d").state(), DocumentState::Ready);
 }
 
-#[tokio::test]
-async fn embeddings_come_from_the_configured_endpoint_in_batches_and_in_order() {
+async fn embeddings_come_from_the_configured_endpoint_in_batches_and_in_order(backend: Backend) {
     let provider = Provider::start([]).await;
-    let world = World::with(|config| {
+    let world = World::with(backend, |config| {
         config.embedding.base_url = provider.base_url();
         config.embedding.model = "embedder".into();
         config.embedding.api_key = "sesame".into();
@@ -194,10 +198,9 @@ async fn embeddings_come_from_the_configured_endpoint_in_batches_and_in_order() 
     assert!(requests[0].1["input"][0].as_str().unwrap().contains("Heading 0"));
 }
 
-#[tokio::test]
-async fn an_embeddings_endpoint_that_never_ends_costs_an_attempt_and_no_memory() {
+async fn an_embeddings_endpoint_that_never_ends_costs_an_attempt_and_no_memory(backend: Backend) {
     let provider = Provider::start([Script::Endless]).await;
-    let world = World::with(|config| {
+    let world = World::with(backend, |config| {
         config.embedding.base_url = provider.base_url();
         config.embedding.model = "embedder".into();
         // The answer is ended by its size, not by the time it takes.

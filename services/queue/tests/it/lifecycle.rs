@@ -7,12 +7,12 @@ use std::{
 
 use weft_proto::{
     database::v1::DocumentState,
-    queue::v1::{CancelJobRequest, JobState, PublishRequest, watch_job_response::Event},
+    queue::v1::{CancelJobRequest, JobState, PublishRequest, WatchJobRequest, watch_job_response::Event},
 };
 use weft_queue::config::{Config, Role};
 use weft_testkit::{eventually, hermetic};
 
-use crate::world::{SOON, World, ingest};
+use crate::world::{Backend, SOON, World, ingest};
 
 const DOCUMENT: &[u8] = b"# Title\n\nText.";
 
@@ -61,7 +61,7 @@ impl Drop for Worker {
 
 #[tokio::test]
 async fn a_killed_worker_costs_an_attempt_and_another_finishes_the_job() {
-    let world = World::with(|config| config.roles = vec![Role::Api]).await;
+    let world = World::with(Backend::Embedded, |config| config.roles = vec![Role::Api]).await;
     let state = &world.surroundings.state;
     state.add_document("d", "a.md", "text/markdown", DOCUMENT);
     state.close().await;
@@ -82,7 +82,7 @@ async fn a_killed_worker_costs_an_attempt_and_another_finishes_the_job() {
 
 #[tokio::test]
 async fn a_worker_that_stalled_and_wakes_up_changes_nothing_any_more() {
-    let world = World::with(|config| config.roles = vec![Role::Api]).await;
+    let world = World::with(Backend::Embedded, |config| config.roles = vec![Role::Api]).await;
     let state = &world.surroundings.state;
     state.add_document("d", "a.md", "text/markdown", DOCUMENT);
     state.close().await;
@@ -107,7 +107,7 @@ async fn a_worker_that_stalled_and_wakes_up_changes_nothing_any_more() {
 
 #[tokio::test]
 async fn a_job_that_kills_every_worker_ends_dead_and_its_document_failed() {
-    let world = World::with(|config| config.roles = vec![Role::Api]).await;
+    let world = World::with(Backend::Embedded, |config| config.roles = vec![Role::Api]).await;
     let state = &world.surroundings.state;
     state.add_document("d", "a.md", "text/markdown", DOCUMENT);
     state.close().await;
@@ -126,7 +126,7 @@ async fn a_job_that_kills_every_worker_ends_dead_and_its_document_failed() {
 
 #[tokio::test]
 async fn a_running_job_is_cancelled_at_its_next_heartbeat() {
-    let world = World::with(|config| {
+    let world = World::with(Backend::Embedded, |config| {
         config.workers.heartbeat = Duration::from_millis(50);
         config.workers.lease = Duration::from_secs(5);
     })
@@ -146,16 +146,18 @@ async fn a_running_job_is_cancelled_at_its_next_heartbeat() {
 
 #[tokio::test]
 async fn draining_lets_a_running_job_finish() {
-    let mut world = World::start().await;
+    let mut world = World::start(Backend::Embedded).await;
     let state = world.surroundings.state.clone();
     state.add_document("d", "a.md", "text/markdown", DOCUMENT);
     state.close().await;
     let id = world.publish(ingest("d", 1)).await.unwrap().job.unwrap().id;
     eventually(SOON, || async { state.calls("get_document") == 1 }).await;
     let running = world.running.take().unwrap();
+    let request = WatchJobRequest { id: id.clone(), after_sequence: 0 };
+    let mut watching = world.client.clone().watch_job(request).await.unwrap().into_inner();
     tokio::join!(running.stop(), async {
-        // Long after the drain began, with the job still in hand.
-        tokio::time::timeout(Duration::from_millis(500), std::future::pending::<()>()).await.unwrap_err();
+        // Draining ends the streams: it has begun, with the job still in hand.
+        while watching.message().await.is_ok_and(|event| event.is_some()) {}
         state.open();
     });
     assert_eq!(state.document("d").state(), DocumentState::Ready);
@@ -166,7 +168,9 @@ async fn draining_lets_a_running_job_finish() {
 
 #[tokio::test]
 async fn a_job_that_outlasts_draining_is_given_back_and_the_attempt_is_not_counted() {
-    let mut world = World::with(|config| config.lifecycle.drain_timeout = Duration::from_millis(300)).await;
+    let mut world =
+        World::with(Backend::Embedded, |config| config.lifecycle.drain_timeout = Duration::from_millis(300))
+            .await;
     let state = world.surroundings.state.clone();
     state.add_document("d", "a.md", "text/markdown", DOCUMENT);
     state.close().await;
@@ -185,7 +189,7 @@ async fn a_job_that_outlasts_draining_is_given_back_and_the_attempt_is_not_count
 
 #[tokio::test]
 async fn jobs_survive_a_restart() {
-    let mut world = World::with(|config| config.roles = vec![Role::Api]).await;
+    let mut world = World::with(Backend::Embedded, |config| config.roles = vec![Role::Api]).await;
     let mut ids = Vec::new();
     for i in 0..20 {
         let id = format!("d{i}");
@@ -202,7 +206,7 @@ async fn jobs_survive_a_restart() {
 
 #[tokio::test]
 async fn two_workers_do_each_job_once() {
-    let world = World::with(|config| config.roles = vec![Role::Api]).await;
+    let world = World::with(Backend::Embedded, |config| config.roles = vec![Role::Api]).await;
     let _workers = [Worker::start(&world.config), Worker::start(&world.config)];
     let mut ids = Vec::new();
     for i in 0..40 {

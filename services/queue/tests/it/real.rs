@@ -1,7 +1,11 @@
 //! On PostgreSQL and RabbitMQ: together, and with each of them gone for a while.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 
+use futures::future::join_all;
 use weft_mesh::error::ErrorKind;
 use weft_proto::{
     database::v1::DocumentState,
@@ -9,7 +13,7 @@ use weft_proto::{
 };
 use weft_testkit::{Postgres, RabbitMq, eventually};
 
-use crate::world::{World, ingest, start};
+use crate::world::{Backend, World, ingest, start};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -37,13 +41,7 @@ async fn stats(world: &World) -> GetStatsResponse {
 
 #[tokio::test]
 async fn everything_works_on_postgres_and_rabbitmq_with_two_replicas() {
-    let postgres = Postgres::shared().await.unwrap().database().await.unwrap();
-    let amqp = RabbitMq::shared().await.unwrap().vhost().await.unwrap();
-    let world = World::with(|config| {
-        config.jobs.url = postgres.into();
-        config.broker.amqp_url = amqp.into();
-    })
-    .await;
+    let world = World::start(Backend::Servers).await;
     let other = start(&world.config).await;
     let ids = publish(&world, 0, 60).await;
     all_succeed(&world, &ids).await;
@@ -61,7 +59,7 @@ async fn everything_works_on_postgres_and_rabbitmq_with_two_replicas() {
 #[tokio::test]
 async fn retries_go_through_the_broker_too() {
     let amqp = RabbitMq::shared().await.unwrap().vhost().await.unwrap();
-    let world = World::with(|config| config.broker.amqp_url = amqp.into()).await;
+    let world = World::with(Backend::Embedded, |config| config.broker.amqp_url = amqp.into()).await;
     world.surroundings.state.lock().failures.extend([tonic::Code::Internal; 3]);
     let ids = publish(&world, 0, 1).await;
     all_succeed(&world, &ids).await;
@@ -72,7 +70,7 @@ async fn retries_go_through_the_broker_too() {
 async fn rabbitmq_may_go_with_jobs_in_flight_and_come_back() {
     let server = RabbitMq::start().await.unwrap();
     let url = server.url().to_owned();
-    let world = World::with(|config| config.broker.amqp_url = url.into()).await;
+    let world = World::with(Backend::Embedded, |config| config.broker.amqp_url = url.into()).await;
     let state = &world.surroundings.state;
     state.close().await;
     let mut ids = publish(&world, 0, 20).await;
@@ -94,7 +92,7 @@ async fn rabbitmq_may_go_with_jobs_in_flight_and_come_back() {
 async fn postgres_may_go_and_come_back() {
     let server = Postgres::start().await.unwrap();
     let url = server.database().await.unwrap();
-    let world = World::with(|config| {
+    let world = World::with(Backend::Embedded, |config| {
         config.jobs.url = url.into();
         config.jobs.timeout = Duration::from_secs(2);
     })
@@ -113,4 +111,63 @@ async fn postgres_may_go_and_come_back() {
     all_succeed(&world, &kept).await;
     let more = publish(&world, 8, 5).await;
     all_succeed(&world, &more).await;
+}
+
+#[tokio::test]
+async fn postgres_killed_under_publishers_loses_no_job_that_was_acknowledged() {
+    let server = Postgres::start().await.unwrap();
+    let url = server.database().await.unwrap();
+    let world = World::with(Backend::Embedded, |config| {
+        config.jobs.url = url.into();
+        config.jobs.timeout = Duration::from_secs(2);
+    })
+    .await;
+    world.surroundings.state.add_document("d", "a.md", "text/markdown", b"# Title\n\nText.");
+    let published = AtomicUsize::new(0);
+    let publish = async || {
+        let mut acknowledged = Vec::new();
+        loop {
+            match world.publish(ingest("d", 1)).await {
+                Ok(response) => acknowledged.push(response.job.unwrap().id),
+                Err(error) => {
+                    assert_eq!(error.reason, "JOB_STORE_UNAVAILABLE", "{error:?}");
+                    return acknowledged;
+                }
+            }
+            published.fetch_add(1, Relaxed);
+        }
+    };
+    let publishers = join_all((0..8).map(|_| publish()));
+    let killed = async {
+        eventually(PATIENCE, || async { published.load(Relaxed) > 100 }).await;
+        server.stop().await.unwrap();
+    };
+    let (acknowledged, ()) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(publishers, killed) }).await.unwrap();
+    server.restart().await.unwrap();
+    let ids: Vec<String> = acknowledged.into_iter().flatten().collect();
+    assert!(ids.len() > 100);
+    eventually(PATIENCE, || async { world.running.as_ref().unwrap().ready().is_ok() }).await;
+    all_succeed(&world, &ids).await;
+}
+
+/// Deletes a queue under its users, as somebody with the management console may.
+async fn delete_queue(url: &str, name: &str) {
+    use lapin::{Connection, ConnectionProperties, options::QueueDeleteOptions};
+
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.unwrap();
+    connection.close(200, "done".into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_queue_deleted_while_it_is_used_is_made_again_and_its_jobs_go_on() {
+    let world = World::start(Backend::Servers).await;
+    let ids = publish(&world, 0, 3).await;
+    all_succeed(&world, &ids).await;
+    delete_queue(world.config.broker.amqp_url.expose(), "document_queue").await;
+    let ids = publish(&world, 3, 20).await;
+    all_succeed(&world, &ids).await;
+    assert_eq!(world.surroundings.state.calls("complete_document"), 23, "each once");
 }

@@ -15,15 +15,21 @@ use weft_testkit::eventually;
 
 use crate::{
     fake::provider::{Provider, answer},
-    world::{SOON, World, ingest, reply, start},
+    world::{Backend, SOON, World, ingest, on_every_backend, reply, start},
 };
 
-#[tokio::test]
-async fn a_stream_is_resumed_after_any_event_without_gap_or_repetition() {
+on_every_backend! {
+    a_stream_is_resumed_after_any_event_without_gap_or_repetition,
+    many_watchers_hold_no_connection_of_the_store,
+    any_replica_serves_any_job,
+    a_replica_that_drains_ends_its_streams_so_that_they_go_on_elsewhere,
+}
+
+async fn a_stream_is_resumed_after_any_event_without_gap_or_repetition(backend: Backend) {
     let words: Vec<String> = (0..40).map(|i| format!("word{i} ")).collect();
     let pieces: Vec<&str> = words.iter().map(String::as_str).collect();
     let provider = Provider::start([answer(&pieces)]).await;
-    let world = World::with(|config| {
+    let world = World::with(backend, |config| {
         config.provider.base_url = provider.base_url();
         config.provider.model = "m".into();
     })
@@ -47,9 +53,8 @@ async fn a_stream_is_resumed_after_any_event_without_gap_or_repetition() {
     assert_eq!(nothing.message().await.unwrap(), None, "the job has ended, and nothing is left to tell");
 }
 
-#[tokio::test]
-async fn many_watchers_hold_no_connection_of_the_store() {
-    let world = World::start().await;
+async fn many_watchers_hold_no_connection_of_the_store(backend: Backend) {
+    let world = World::start(backend).await;
     world.surroundings.state.add_document("d", "a.md", "text/markdown", b"# Title\n\nText.");
     world.surroundings.state.close().await;
     let id = world.publish(ingest("d", 1)).await.unwrap().job.unwrap().id;
@@ -76,12 +81,10 @@ async fn many_watchers_hold_no_connection_of_the_store() {
     assert!(all.into_iter().all(|ended| ended));
 }
 
-#[tokio::test]
-async fn any_replica_serves_any_job() {
-    let world = World::start().await;
+async fn any_replica_serves_any_job(backend: Backend) {
+    let world = World::start(backend).await;
     let mut other = world.config.clone();
     other.roles = vec![weft_queue::config::Role::Api];
-    other.jobs.url = format!("sqlite:{}", world.config.data_dir.join("jobs.sqlite").display()).into();
     let other = start(&other).await;
     let mut client = QueueServiceClient::new(Channel::direct(other.address));
     world.surroundings.state.add_document("d", "a.md", "text/markdown", b"# Title\n\nText.");
@@ -98,9 +101,8 @@ async fn any_replica_serves_any_job() {
     other.stop().await;
 }
 
-#[tokio::test]
-async fn a_replica_that_drains_ends_its_streams_so_that_they_go_on_elsewhere() {
-    let mut world = World::start().await;
+async fn a_replica_that_drains_ends_its_streams_so_that_they_go_on_elsewhere(backend: Backend) {
+    let mut world = World::start(backend).await;
     world.surroundings.state.add_document("d", "a.md", "text/markdown", b"# Title\n\nText.");
     world.surroundings.state.close().await;
     let id = world.publish(ingest("d", 1)).await.unwrap().job.unwrap().id;

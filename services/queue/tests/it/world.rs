@@ -22,6 +22,64 @@ use crate::fake::Surroundings;
 /// How long anything may take.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
+/// What the service under test keeps jobs in, and what carries its deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// SQLite, which does both.
+    Embedded,
+    /// PostgreSQL and RabbitMQ.
+    #[cfg(feature = "real-backends")]
+    Servers,
+}
+
+impl Backend {
+    /// As statistics call them: of jobs, of the broker.
+    pub(crate) fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Backend::Embedded => ("sqlite", "embedded"),
+            #[cfg(feature = "real-backends")]
+            Backend::Servers => ("postgres", "rabbitmq"),
+        }
+    }
+
+    /// A database and a virtual host of the test's own, on servers that all tests share.
+    async fn prepare(self, config: &mut Config) {
+        match self {
+            // None is named, so they are a file in the data directory.
+            Backend::Embedded => config.jobs.url = String::new().into(),
+            #[cfg(feature = "real-backends")]
+            Backend::Servers => {
+                let (postgres, rabbitmq) =
+                    tokio::join!(weft_testkit::Postgres::shared(), weft_testkit::RabbitMq::shared());
+                let (database, vhost) = tokio::join!(postgres.unwrap().database(), rabbitmq.unwrap().vhost());
+                config.jobs.url = database.unwrap().into();
+                config.broker.amqp_url = vhost.unwrap().into();
+            }
+        }
+    }
+}
+
+/// Runs each function as a test on every backend.
+macro_rules! on_every_backend {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test]
+            async fn $name() {
+                Box::pin(super::$name($crate::world::Backend::Embedded)).await;
+            })*
+        }
+
+        #[cfg(feature = "real-backends")]
+        mod servers {
+            $(#[tokio::test]
+            async fn $name() {
+                Box::pin(super::$name($crate::world::Backend::Servers)).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_every_backend;
+
 /// A service and what it calls.
 pub(crate) struct World {
     pub(crate) surroundings: Surroundings,
@@ -32,19 +90,20 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// With the embedded backends.
-    pub(crate) async fn start() -> World {
-        World::with(|_| {}).await
+    /// As it comes.
+    pub(crate) async fn start(backend: Backend) -> World {
+        World::with(backend, |_| {}).await
     }
 
     /// With a changed configuration.
-    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> World {
+    pub(crate) async fn with(backend: Backend, change: impl FnOnce(&mut Config)) -> World {
         let surroundings = Surroundings::start().await;
         let folder = tempfile::tempdir().unwrap();
         let mut config = quick_config();
         config.data_dir = folder.path().join("queue");
         config.database = Peer::at([surroundings.address.to_string()]);
         config.assets = Peer::at([surroundings.address.to_string()]);
+        backend.prepare(&mut config).await;
         change(&mut config);
         let running = start(&config).await;
         let client = QueueServiceClient::new(Channel::direct(running.address));

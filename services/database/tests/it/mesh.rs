@@ -44,7 +44,8 @@ impl Backend {
     /// Makes an empty database of its own, if the service does not do so itself.
     async fn prepare(self, config: &mut Config) {
         match self {
-            Self::Sqlite => (),
+            // None is named, so it is a file in the data directory.
+            Self::Sqlite => config.database.url = None,
             #[cfg(feature = "real-backends")]
             Self::Postgres => {
                 let server = weft_testkit::Postgres::shared().await.unwrap();

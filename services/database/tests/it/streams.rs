@@ -1,6 +1,6 @@
 //! Many more streams than connections: none is held while a client sends, and memory stays bounded.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::{StreamExt, future::join_all, stream};
 use tokio::sync::watch;
@@ -23,15 +23,18 @@ async fn uploads_hold_no_connection_while_they_wait(backend: Backend) {
         // With the writer of SQLite that is three connections on either backend.
         config.database.readers = 2;
         config.database.pool_max = 3;
-        config.database.acquire_timeout = Duration::from_secs(5);
+        config.database.acquire_timeout = SLOW;
     })
     .await;
     let go = Arc::new(watch::Sender::new(false));
     let begun = Arc::new(watch::Sender::new(0));
-    let uploads = (0..STREAMS).map(|n| {
+    let mut documents = Vec::new();
+    for n in 0..STREAMS {
+        documents.push(mesh.clients.put("ada", &format!("{n}.md"), 'a').await.unwrap().document.unwrap());
+    }
+    let uploads = documents.into_iter().enumerate().map(|(n, document)| {
         let (clients, mut going, begun) = (mesh.clients.clone(), go.subscribe(), Arc::clone(&begun));
         async move {
-            let document = clients.put("ada", &format!("{n}.md"), 'a').await.unwrap().document.unwrap();
             let mut all = parts(&document.id, 1, 1, vec![chunk(0, &format!("text {n}"))]);
             let last = all.pop().unwrap();
             let wait = async move {
@@ -55,7 +58,7 @@ async fn uploads_hold_no_connection_while_they_wait(backend: Backend) {
         go.send_replace(true);
     };
     let (ready, ()) =
-        tokio::time::timeout(SLOW, async { tokio::join!(join_all(uploads), meanwhile) }).await.unwrap();
+        tokio::time::timeout(3 * SLOW, async { tokio::join!(join_all(uploads), meanwhile) }).await.unwrap();
     assert!(ready.iter().all(|document| document.state() == pb::DocumentState::Ready));
     mesh.settled().await;
     assert_eq!(mesh.memory.jobs("notification_queue").len(), STREAMS);

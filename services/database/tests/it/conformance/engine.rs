@@ -13,7 +13,7 @@ use weft_database::{
 use weft_mesh::context::{self, Context};
 
 use super::on_every_engine;
-use crate::fixture::{ACQUIRE_TIMEOUT, CONNECTIONS, Fixture, page};
+use crate::fixture::{CONNECTIONS, Fixture, page};
 
 on_every_engine! {
     c01_a_failed_write_stores_nothing,
@@ -115,11 +115,10 @@ async fn c06_waiting_ends_with_the_deadline(fixture: &Fixture) {
     for _ in 0..CONNECTIONS {
         held.push(fixture.engine().reader().await.unwrap());
     }
-    let start = Instant::now();
-    let soon = Context::acting_for("ada").until(start + Duration::from_millis(50));
+    // It would be another error after the longer limit for a connection.
+    let soon = Context::acting_for("ada").until(Instant::now() + Duration::from_millis(50));
     let late = context::scope(soon, fixture.repository.user("ada")).await;
     assert!(matches!(late, Err(Error::DeadlineExceeded)), "{late:?}");
-    assert!(start.elapsed() < ACQUIRE_TIMEOUT);
 
     let patient = fixture.repository.user("ada").await;
     assert!(matches!(patient, Err(Error::PoolExhausted)), "{patient:?}");

@@ -9,10 +9,10 @@ use weft_assets::storage::{Body, Filesystem, Key, Storage};
 pub(crate) trait Place {
     fn open(&self) -> Arc<dyn Storage>;
 
-    /// Whether it is the S3 of these tests, which looks and writes in two steps where a real one does so in one, and
-    /// fails where a folder is read.
-    fn is_simple(&self) -> bool {
-        false
+    /// Whether a folder may be read as if it were an object. The S3 of these tests keeps objects in folders and fails there;
+    /// a real one has no folders.
+    fn reads_folders(&self) -> bool {
+        true
     }
 }
 
@@ -36,8 +36,8 @@ impl Place for Bucket {
         Arc::new(weft_assets::storage::S3::open(&self.settings).unwrap())
     }
 
-    fn is_simple(&self) -> bool {
-        true
+    fn reads_folders(&self) -> bool {
+        false
     }
 }
 
@@ -139,16 +139,13 @@ async fn c03_one_of_concurrent_creates_wins(place: &dyn Place) {
     let store = place.open();
     for round in 0..5 {
         let key = key(&format!("race/{round}"));
-        if place.is_simple() {
-            store.create(&key, Bytes::from(vec![8; 10])).await.unwrap();
-        }
         let creates = (0..8).map(|i| {
             let (store, key) = (store.clone(), key.clone());
             async move { store.create(&key, Bytes::from(vec![i; 10])).await.unwrap() }
         });
         let won: Vec<bool> = futures::future::join_all(creates).await;
-        assert_eq!(won.iter().filter(|won| **won).count(), usize::from(!place.is_simple()), "{won:?}");
-        let winner = won.iter().position(|won| *won).unwrap_or(8) as u8;
+        assert_eq!(won.iter().filter(|won| **won).count(), 1, "{won:?}");
+        let winner = won.iter().position(|won| *won).unwrap() as u8;
         assert_eq!(read(&*store, &key).await.unwrap(), vec![winner; 10]);
     }
 }
@@ -158,7 +155,7 @@ async fn c04_a_missing_object_is_none(place: &dyn Place) {
     assert!(store.read(&key("nothing"), None).await.unwrap().is_none());
     assert!(store.read(&key("nothing/below"), Some(0..5)).await.unwrap().is_none());
     store.put(&key("folder/file"), bytes("x")).await.unwrap();
-    if !place.is_simple() {
+    if place.reads_folders() {
         assert!(store.read(&key("folder"), None).await.unwrap().is_none(), "a folder is no object");
     }
 }
@@ -266,7 +263,7 @@ async fn c11_a_directory_away_is_unavailable_until_it_is_back() {
 #[cfg(feature = "real-backends")]
 #[tokio::test(flavor = "multi_thread")]
 async fn c11_a_bucket_away_is_unavailable_in_time_until_it_is_back() {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     let mut place = bucket().await;
     place.settings.timeout = Duration::from_secs(1);
@@ -278,14 +275,16 @@ async fn c11_a_bucket_away_is_unavailable_in_time_until_it_is_back() {
         } else {
             place.server.pause().await.unwrap();
         }
-        let began = Instant::now();
-        assert!(store.read(&key("k"), None).await.unwrap_err().is_unavailable());
-        assert!(store.put(&key("k"), bytes("w")).await.unwrap_err().is_unavailable());
-        assert!(store.create(&key("l"), "w".into()).await.unwrap_err().is_unavailable());
-        assert!(store.delete(&key("l")).await.unwrap_err().is_unavailable());
-        assert!(store.list(&key("l"), None, 1).await.unwrap_err().is_unavailable());
-        assert!(store.probe().await.unwrap_err().is_unavailable());
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        let calls = async {
+            assert!(store.read(&key("k"), None).await.unwrap_err().is_unavailable());
+            assert!(store.put(&key("k"), bytes("w")).await.unwrap_err().is_unavailable());
+            assert!(store.create(&key("l"), "w".into()).await.unwrap_err().is_unavailable());
+            assert!(store.delete(&key("l")).await.unwrap_err().is_unavailable());
+            assert!(store.list(&key("l"), None, 1).await.unwrap_err().is_unavailable());
+            assert!(store.probe().await.unwrap_err().is_unavailable());
+        };
+        // A paused store never answers: that each call ends at all is our time limit's doing.
+        tokio::time::timeout(Duration::from_secs(60), calls).await.expect("an end of each call");
         if stop {
             place.server.restart().await.unwrap();
         } else {

@@ -3,15 +3,17 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
+    sync::Arc,
 };
 
+use hyper::{Method, Request, body::Incoming, header::IF_NONE_MATCH, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
 };
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::task::TaskTracker;
 
 use super::S3;
@@ -26,14 +28,25 @@ pub async fn serve(root: &Path, port: u16) -> io::Result<()> {
     service.set_auth(SimpleAuth::from_single(S3::ACCESS_KEY_ID, S3::SECRET_ACCESS_KEY));
     let service = service.build();
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+    let creating = Arc::new(Mutex::new(()));
     let connections = TaskTracker::new();
     loop {
         let (stream, _) = listener.accept().await?;
-        let service = service.clone();
+        let (service, creating) = (service.clone(), Arc::clone(&creating));
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let (service, creating) = (service.clone(), Arc::clone(&creating));
+            async move {
+                // s3s-fs looks for the object and then writes it; stores that keep what they promise do so in one step.
+                let conditional =
+                    request.method() == Method::PUT && request.headers().contains_key(IF_NONE_MATCH);
+                let _alone = if conditional { Some(creating.lock().await) } else { None };
+                service.call(request.map(s3s::Body::from)).await
+            }
+        });
         connections.spawn(async move {
             let connections = Builder::new(TokioExecutor::new());
             // A client that goes away in the middle is no failure of the server.
-            let _ = connections.serve_connection(TokioIo::new(stream), service).await;
+            let _ = connections.serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
 use weft_mesh::context;
 use weft_proto::cache::v1::{
@@ -66,6 +67,7 @@ impl Config for EchoConfig {
 #[derive(Debug)]
 pub(crate) struct Echo {
     ready: Readiness,
+    draining: CancellationToken,
     calls: AtomicU64,
 }
 
@@ -75,7 +77,8 @@ impl Service for Echo {
 
     async fn assemble(config: EchoConfig, scope: Scope) -> anyhow::Result<Assembly> {
         scope.ready.set(if config.ready { Ok(()) } else { Err("switched off".into()) });
-        Ok(Assembly::grpc(CacheServiceServer::new(Self { ready: scope.ready, calls: AtomicU64::new(0) })))
+        let echo = Self { ready: scope.ready, draining: scope.draining, calls: AtomicU64::new(0) };
+        Ok(Assembly::grpc(CacheServiceServer::new(echo)))
     }
 }
 
@@ -86,9 +89,9 @@ impl CacheService for Echo {
         let value = match request.into_inner().key.as_str() {
             "user" => context.caller.user,
             "left" => context.deadline.unwrap().duration_since(Instant::now()).as_millis().to_string(),
-            "slow" => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                "slow".into()
+            "until draining" => {
+                self.draining.cancelled().await;
+                "finished".into()
             }
             "never" => std::future::pending().await,
             "unavailable once" if self.calls.fetch_add(1, Ordering::Relaxed) == 0 => {

@@ -172,14 +172,14 @@ async fn stopping_lets_calls_in_flight_finish() {
     let running = serve(EchoConfig::default()).await;
     let channel = Channel::direct(running.address);
     let tasks = TaskTracker::new();
-    let slow = tasks.spawn({
+    let last = tasks.spawn({
         let channel = channel.clone();
-        async move { ask(channel, "slow").await }
+        async move { ask(channel, "until draining").await }
     });
     // The health watch says when the call is in the handler's hands: it was sent before on the same connection.
     HealthClient::new(channel).check(HealthCheckRequest { service: String::new() }).await.unwrap();
     running.stop().await;
-    assert_eq!(slow.await.unwrap().unwrap(), "slow");
+    assert_eq!(last.await.unwrap().unwrap(), "finished");
 }
 
 #[tokio::test]

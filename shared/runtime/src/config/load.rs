@@ -157,10 +157,10 @@ impl Sources {
 }
 
 /// The service's own defaults for the part that all services have alike: a file that gives some of its keys leaves the
-/// others to the service, not to the part.
+/// others to the service, not to the part. A configuration without that part, such as a launcher's, gets none.
 fn own_lifecycle<C: Config>() -> Table {
-    let own = Value::try_from(C::default().lifecycle().clone());
-    own.map(|own| Table::from_iter([("lifecycle".to_owned(), own)])).unwrap_or_default()
+    let default = Table::try_from(C::default()).unwrap_or_default();
+    default.into_iter().filter(|(key, _)| key == "lifecycle").collect()
 }
 
 /// How many sockets a service manager passed to this very process, from descriptor 3 on: `LISTEN_PID` and

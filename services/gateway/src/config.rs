@@ -138,7 +138,7 @@ pub struct Pool {
     pub retry: Retry,
     /// Its backends.
     pub backends: Vec<Backend>,
-    /// A file of further backends, one `host:port [weight=N]` per line; read again within a second of a change.
+    /// A file of further backends, one `host:port [weight=N] [tier=N]` per line; read again within a second of a change.
     /// Default: none.
     pub backends_file: Option<PathBuf>,
     /// How they are checked.

@@ -27,7 +27,7 @@ pub struct Target {
     /// `host:port`, where a name stands for every address it resolves to (A and AAAA), or `srv:_service._proto.name`,
     /// which stands for every host and port of its SRV records (RFC 2782).
     pub address: String,
-    /// The weight of each of them, but of those of SRV records: they bring their own.
+    /// The weight of each of them, but of those of SRV records: they bring their own, and their priority as the tier.
     pub weight: u32,
     /// The priority of each of them.
     pub tier: u8,
@@ -77,7 +77,7 @@ impl Kind {
 pub struct Sources {
     /// As configured.
     pub targets: Vec<Target>,
-    /// A file with one target per line, `host:port [weight=N]`; read again when it changes.
+    /// A file with one target per line, `host:port [weight=N] [tier=N]`; read again when it changes.
     pub file: Option<PathBuf>,
     /// How long an answer of DNS is good for at the most; one with a shorter TTL is asked for again sooner, but at most
     /// once a second.

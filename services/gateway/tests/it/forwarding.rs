@@ -5,12 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio_util::task::TaskTracker;
+use weft_proto::gateway::v1::Health;
 use weft_testkit::eventually;
 
 use crate::{
     backend::TestBackend,
     client::{Client, http},
     gateway,
+    health::health,
 };
 
 #[tokio::test]
@@ -51,6 +53,9 @@ async fn both_sides_of_a_stream_flow_as_they_come() {
 async fn empty_frames_of_many_backends_are_no_flood_to_the_client() {
     let backends = [TestBackend::start().await, TestBackend::start().await, TestBackend::start().await];
     let gateway = gateway(&backends.each_ref().map(|b| b.address), &[]).await;
+    // Before all have been checked, the first to pass gets every call.
+    eventually(Duration::from_secs(10), || async { health(&gateway, "echo").await == [Health::Healthy; 3] })
+        .await;
     let client = Client::connect(gateway.address).await;
     for _ in 0..3 {
         assert_eq!(client.unary("SixtyEmpty", b"x", &[]).await.unwrap().0, "x");

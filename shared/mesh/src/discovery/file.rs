@@ -1,13 +1,13 @@
 //! A file of targets, read again when it changes.
 //!
-//! One target per line, `host:port [weight=N]`; `#` begins a comment. Whoever writes it should write another file and
+//! One target per line, `host:port [weight=N] [tier=N]`; `#` begins a comment. Whoever writes it should write another file and
 //! rename it, so that no half of a list is ever seen. A file that is broken or names no target changes nothing.
 
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::time::sleep;
@@ -15,23 +15,21 @@ use weft_balance::MAX_WEIGHT;
 
 use super::{Finder, Target, table::Place};
 
-/// How often the file is looked at.
+/// How often the file is read.
 const POLL: Duration = Duration::from_secs(1);
 /// The largest file read.
 const LIMIT_BYTES: u64 = 1024 * 1024;
 /// Problems named at once.
 const PROBLEMS_SHOWN: usize = 3;
 
-/// What changes when a file does.
-type Stamp = Result<(Option<SystemTime>, u64), String>;
-
-/// Keeps the targets of a pool what a file says, until it is dropped.
+/// Keeps the targets of a pool what a file says, until it is dropped. It compares what it reads: two files written in one
+/// tick of the kernel's clock have the same time, and may have the same length.
 pub(super) async fn follow(finder: Arc<Finder>, path: PathBuf) {
-    let mut seen: Option<Stamp> = None;
+    let mut seen = None;
     loop {
-        let now = stamp(&path).await;
+        let now = read(&path).await;
         if seen.as_ref() != Some(&now) {
-            match read(&path, &now).await {
+            match now.as_deref().map_err(Clone::clone).and_then(parse) {
                 Ok(targets) => finder.set(Place::File, targets),
                 Err(error) => finder.fail(format!("{}: {error}", path.display())),
             }
@@ -41,17 +39,12 @@ pub(super) async fn follow(finder: Arc<Finder>, path: PathBuf) {
     }
 }
 
-async fn stamp(path: &Path) -> Stamp {
+async fn read(path: &Path) -> Result<String, String> {
     let file = tokio::fs::metadata(path).await.map_err(|error| error.to_string())?;
-    Ok((file.modified().ok(), file.len()))
-}
-
-async fn read(path: &Path, stamp: &Stamp) -> Result<Vec<Target>, String> {
-    if stamp.clone()?.1 > LIMIT_BYTES {
+    if file.len() > LIMIT_BYTES {
         return Err(format!("is larger than {LIMIT_BYTES} bytes"));
     }
-    let text = tokio::fs::read_to_string(path).await.map_err(|error| error.to_string())?;
-    parse(&text)
+    tokio::fs::read_to_string(path).await.map_err(|error| error.to_string())
 }
 
 fn parse(text: &str) -> Result<Vec<Target>, String> {

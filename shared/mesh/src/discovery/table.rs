@@ -178,12 +178,13 @@ impl Entry {
     }
 }
 
-/// A pool's list at one moment: addresses and weights.
-pub(super) type List = Vec<(String, u32)>;
+/// A pool's list at one moment: addresses, each with weight and tier.
+pub(super) type List = Vec<(String, (u32, u8))>;
 
 /// Notes a pool's list.
 pub(super) fn list(backends: &[Arc<Backend>]) -> List {
-    backends.iter().map(|backend| (backend.address().to_owned(), backend.weight())).collect()
+    let terms = |backend: &Arc<Backend>| (backend.weight(), backend.tier());
+    backends.iter().map(|backend| (backend.address().to_owned(), terms(backend))).collect()
 }
 
 /// How a list became another one.
@@ -191,22 +192,22 @@ pub(super) fn list(backends: &[Arc<Backend>]) -> List {
 pub(super) struct Change {
     added: Vec<String>,
     removed: Vec<String>,
-    reweighted: Vec<String>,
+    altered: Vec<String>,
 }
 
 impl Change {
     pub(super) fn between(before: &List, after: &List) -> Self {
-        let weight = |list: &List, address: &str| list.iter().find(|one| one.0 == address).map(|one| one.1);
+        let terms = |list: &List, address: &str| list.iter().find(|one| one.0 == address).map(|one| one.1);
         let missing = |of: &List, from: &List| {
-            let missing = of.iter().filter(|one| weight(from, &one.0).is_none());
+            let missing = of.iter().filter(|one| terms(from, &one.0).is_none());
             missing.map(|one| one.0.clone()).collect()
         };
-        let reweighted = after.iter().filter_map(|(address, now)| {
-            let then = weight(before, address).filter(|then| then != now)?;
-            Some(format!("{address} {then}->{now}"))
-        });
-        let reweighted = reweighted.collect();
-        Self { added: missing(after, before), removed: missing(before, after), reweighted }
+        let altered =
+            after.iter().filter(|(address, now)| terms(before, address).is_some_and(|then| then != *now));
+        let altered =
+            altered.map(|(address, (weight, tier))| format!("{address} weight={weight} tier={tier}"));
+        let altered = altered.collect();
+        Self { added: missing(after, before), removed: missing(before, after), altered }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -215,8 +216,8 @@ impl Change {
 
     /// One line with the difference.
     pub(super) fn log(&self, pool: &str) {
-        let [added, removed, reweighted] =
-            [&self.added, &self.removed, &self.reweighted].map(|list| list.join(" "));
-        tracing::info!(pool, added, removed, reweighted, "backends changed");
+        let [added, removed, altered] =
+            [&self.added, &self.removed, &self.altered].map(|list| list.join(" "));
+        tracing::info!(pool, added, removed, altered, "backends changed");
     }
 }

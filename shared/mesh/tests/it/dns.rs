@@ -102,7 +102,7 @@ async fn a_backend_that_fails_is_looked_up_at_once() {
 }
 
 #[tokio::test]
-async fn a_service_brings_ports_and_weights() {
+async fn a_service_brings_ports_weights_and_priorities() {
     let dns = DnsServer::start().await.unwrap();
     let service = "_grpc._tcp.web.test";
     dns.set_addresses("one.test", &ips(&["10.0.0.1"]), HOUR);
@@ -117,9 +117,11 @@ async fn a_service_brings_ports_and_weights() {
     let first = list(&[("10.0.0.1:81", 10), ("10.0.0.2:82", 20), ("[::2]:82", 20)]);
     eventually(SOON, || async { fixture.list() == first }).await;
 
-    dns.set_services(service, &[(0, 0, 81, "one.test"), (0, 40_000, 84, "one.test")], 1);
+    dns.set_services(service, &[(7, 0, 81, "one.test"), (0, 40_000, 84, "one.test")], 1);
     let second = list(&[("10.0.0.1:81", 1), ("10.0.0.1:84", 1000)]);
     eventually(SOON, || async { fixture.list() == second }).await;
+    let tier = |address| fixture.pool.backends.get(address).unwrap().tier();
+    assert_eq!((tier("10.0.0.1:81"), tier("10.0.0.1:84")), (1, 0));
 
     dns.set_services(service, &[(0, 1, 80, ".")], 1);
     eventually(SOON, || async { fixture.discovery.error().contains("not offered") }).await;

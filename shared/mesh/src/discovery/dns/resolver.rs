@@ -79,7 +79,7 @@ impl Resolver {
         }
     }
 
-    /// The hosts of a service, each with the port and weight of its record. A host without an address is left out; one
+    /// The hosts of a service, each with the port, weight and priority of its record. A host without an address is left out; one
     /// whose lookup fails fails the whole.
     pub(super) async fn services(&mut self, service: &str) -> Result<Answer, String> {
         let service: Name = service.parse().map_err(|_| "is not a name of DNS".to_owned())?;

@@ -46,9 +46,15 @@ impl LinkError {
     }
 
     fn sent(error: hyper::Error, unsent: bool) -> Self {
-        let how = if unsent { How::ClosedUnsent } else { how(&error) };
+        let how = if unsent || never_opened(&error) { How::ClosedUnsent } else { how(&error) };
         Self { how, source: error.into() }
     }
+}
+
+/// Whether a connection ended while the stream still waited in it for the peer to allow it, so that nothing of the call
+/// was sent. hyper drops such a call without a word; it has no other name for that error.
+fn never_opened(error: &hyper::Error) -> bool {
+    error.is_user() && error.to_string().starts_with("dispatch task is gone")
 }
 
 /// What ended a stream.

@@ -2,6 +2,7 @@
 
 mod ending;
 mod lifetime;
+mod linger;
 mod version;
 
 use std::{convert::Infallible, future::poll_fn, pin::Pin, slice, sync::Arc, task::Poll, time::Duration};
@@ -30,6 +31,7 @@ use crate::{
 };
 use ending::Ends;
 use lifetime::{Lifetime, Step};
+use linger::Lingering;
 use version::Version;
 
 /// How long a client may take to send the headers of an HTTP/1.1 request.
@@ -138,7 +140,7 @@ pub async fn serve_connection<H, F, B>(
         }
     });
     let lifetime = Lifetime::new(lifecycle, std::time::Instant::now(), fastrand::f64());
-    let stream = TokioIo::new(stream);
+    let stream = TokioIo::new(Lingering::new(stream, scope));
     let result = match version {
         Version::Http1 => {
             let serving = http1().serve_connection(stream, service).with_upgrades();
@@ -228,7 +230,7 @@ trait Serving: Future<Output = hyper::Result<()>> {
     fn close(self: Pin<&mut Self>);
 }
 
-impl<S, B> Serving for http1::UpgradeableConnection<TokioIo<tokio::net::TcpStream>, S>
+impl<S, B> Serving for http1::UpgradeableConnection<TokioIo<Lingering>, S>
 where
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<BoxError>,
@@ -245,7 +247,7 @@ where
     }
 }
 
-impl<S, B> Serving for http2::Connection<TokioIo<tokio::net::TcpStream>, S, Tasks>
+impl<S, B> Serving for http2::Connection<TokioIo<Lingering>, S, Tasks>
 where
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<BoxError>,

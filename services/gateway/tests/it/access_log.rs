@@ -22,6 +22,7 @@ async fn every_call_has_a_line_that_says_how_it_went() {
         .unary("FailFirst", b"12345", &[("user-agent", "tester/1"), ("x-request-id", "r-7")])
         .await
         .unwrap();
+    client.unary("Echo", b"1234567", &[]).await.unwrap();
     client.unary("Hang", b"", &[("grpc-timeout", "50m")]).await.unwrap_err();
     backend.kill().await;
     let refused =
@@ -45,8 +46,9 @@ async fn every_call_has_a_line_that_says_how_it_went() {
         (repeated["user_agent"].as_str(), repeated["request_id"].as_str()),
         (Some("tester/1"), Some("r-7"))
     );
-    assert_eq!(repeated["bytes_received"], 5);
     assert!(repeated["bytes_sent"].as_u64().unwrap() > 0 && repeated["first_byte_ms"].is_number());
+    let echoed = lines().into_iter().find(|line| line["path"] == "/grpc.testing.TestService/Echo").unwrap();
+    assert_eq!((echoed["bytes_received"].as_u64(), echoed["bytes_sent"].as_u64()), (Some(7), Some(7)));
     let late = line("UT").unwrap();
     assert_eq!((late["grpc_status"].as_u64(), late["attempts"].as_u64()), (Some(4), Some(1)));
     assert!(late.get("first_byte_ms").is_none());

@@ -15,7 +15,7 @@ use super::{
     call, client,
     wire::{
         CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PROTOCOL_ERROR,
-        RST_STREAM, STREAM_CLOSED, Wire, block,
+        RST_STREAM, SETTINGS, STREAM_CLOSED, Wire, block,
     },
 };
 use crate::{
@@ -86,16 +86,25 @@ fn assert_success(response: &[Frame]) {
 async fn a_garbage_preface_is_refused() {
     beside(|address| async move {
         let tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
-        let almost = b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n";
-        for garbage in [tls.as_slice(), almost, &[0; 64]] {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(garbage).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer:?}");
+        for garbage in [tls.as_slice(), &[0; 64]] {
+            let answer = answer_to(address, garbage).await;
+            assert!(answer.starts_with(b"HTTP/1.1 400 Bad Request\r\n"), "{answer:?}");
         }
+        // What begins as HTTP/2 does is answered so: with SETTINGS, and the end.
+        let answer = answer_to(address, b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").await;
+        assert!(answer.len() < 100 && answer.get(3) == Some(&SETTINGS), "{answer:?}");
     })
     .await;
+}
+
+/// All that comes until the connection is closed.
+async fn answer_to(address: SocketAddr, garbage: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(garbage).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset is an end as well: there were bytes that nobody read.
+    let _ = stream.read_to_end(&mut answer).await;
+    answer
 }
 
 #[tokio::test]

@@ -53,9 +53,11 @@ impl SqliteJobs {
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("temp_store", "memory")
             .pragma("cache_size", "-8000");
+        // Neither the switch to WAL nor the migrations have a lock that waits: processes that start at once take turns.
+        let _turn = lock_beside(path).await?;
         let writer = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
         let writer = writer.connect_with(options.clone()).await.map_err(failed)?;
-        migrate(path, &writer).await?;
+        sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(Error::unavailable)?;
         let reader = SqlitePoolOptions::new().max_connections(READERS).min_connections(1);
         let reader = reader.connect_with(options.read_only(true)).await.map_err(failed)?;
         Ok(SqliteJobs { writer, reader })
@@ -66,16 +68,15 @@ impl SqliteJobs {
     }
 }
 
-/// SQLite's migrations have no lock of their own: two processes that start on one file take turns by a lock beside it.
-async fn migrate(path: &Path, writer: &SqlitePool) -> Result<()> {
+/// Waits for the lock beside a file; it ends with the value.
+async fn lock_beside(path: &Path) -> Result<File> {
     let lock_path = path.with_extension("lock");
     let lock = tokio::task::spawn_blocking(move || -> std::io::Result<File> {
         let file = File::create(lock_path)?;
         file.lock()?;
         Ok(file)
     });
-    let _lock = lock.await.map_err(Error::unavailable)?.map_err(Error::unavailable)?;
-    sqlx::migrate!("migrations/sqlite").run(writer).await.map_err(Error::unavailable)
+    lock.await.map_err(Error::unavailable)?.map_err(Error::unavailable)
 }
 
 #[async_trait]

@@ -5,14 +5,14 @@
 //! [`Budget`], so that retries cannot make an overload worse.
 //!
 //! ```
-//! # use std::time::Instant;
+//! # use std::time::{Duration, Instant};
 //! # use weft_balance::{retry::*, verdict::*};
 //! # let (policy, budget, history) = (Policy::default(), Budget::default(), History::default());
 //! # let _call = budget.call();
 //! # let verdict = classify(&Ending::from(How::ConnectFailed));
 //! # let deadline = Deadline::none();
 //! # let attempt = Attempt { verdict: &verdict, history, backends: 3, idempotent: false, passed_on: false,
-//! #     replayable: true, deadline: &deadline, now: Instant::now(), random: 7 };
+//! #     replayable: true, took: Duration::ZERO, deadline: &deadline, now: Instant::now(), random: 7 };
 //! let (decision, place) = budget.claim(decide(&policy, &attempt));
 //! match decision {
 //!     Decision::Again { after, transparent } => {

@@ -159,6 +159,7 @@ where
             count(&tally.total);
             course.backend = Some(Arc::clone(lease.backend()));
             self.tried.push(Arc::clone(lease.backend()));
+            let began = Instant::now();
             let ended = match self.attempt(lease, body).await {
                 Ok(response) => {
                     if before.is_some() {
@@ -170,7 +171,7 @@ where
             };
             course.verdict = Some(ended.verdict);
             drop(place.take());
-            let (again, taken) = self.again(&ended.verdict, course);
+            let (again, taken) = self.again(&ended.verdict, began.elapsed(), course);
             let Some((next, after)) = again else { return settled(ended, before) };
             (body, place) = (next, taken);
             if let Some(after) = after {
@@ -185,11 +186,12 @@ where
     fn again(
         &mut self,
         verdict: &Verdict,
+        took: Duration,
         course: &mut Course,
     ) -> (Option<(Replay<B>, Option<Duration>)>, Option<retry::Retry>) {
         let pool = &self.upstream.pool;
         let next = self.keeper.again();
-        let decision = self.decide(verdict, next.is_some());
+        let decision = self.decide(verdict, took, next.is_some());
         let free = retry::is_free(verdict, self.history);
         let (decision, place) = if free { (decision, None) } else { pool.budget.claim(decision) };
         match (decision, next) {
@@ -224,7 +226,7 @@ where
         leased.unwrap_or_else(|timeout| Err(self.late(timeout)))
     }
 
-    fn decide(&self, verdict: &Verdict, replayable: bool) -> Decision {
+    fn decide(&self, verdict: &Verdict, took: Duration, replayable: bool) -> Decision {
         let pool = &self.upstream.pool;
         let backends = u32::try_from(pool.backends.list().len()).unwrap_or(u32::MAX);
         let attempt = Attempt {
@@ -234,6 +236,7 @@ where
             idempotent: self.terms.idempotent,
             passed_on: false,
             replayable,
+            took,
             deadline: &self.terms.deadline,
             now: Instant::now(),
             random: fastrand::u32(..),

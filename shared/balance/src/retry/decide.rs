@@ -23,6 +23,8 @@ pub struct Attempt<'a> {
     pub passed_on: bool,
     /// All of the request that has come in is still there to be sent again.
     pub replayable: bool,
+    /// How long it took.
+    pub took: Duration,
     /// The call's deadline.
     pub deadline: &'a Deadline,
     /// The time.
@@ -94,7 +96,10 @@ fn repeated(policy: &Policy, attempt: &Attempt<'_>) -> Decision {
         Some(Pushback::After(wait)) => wait,
         None => policy.backoff.wait(history.since_pushback.saturating_add(1), attempt.random),
     };
-    if !attempt.deadline.leaves_room(after, attempt.now) {
+    // A backend that answered so late that another such answer would come too late: what it said is worth more than that
+    // the time was over. A broken transport tells nothing of how long an answer takes.
+    let answer = if verdict.cause.is_transport() { Duration::ZERO } else { attempt.took };
+    if !attempt.deadline.leaves_room(after.saturating_add(answer), attempt.now) {
         return Decision::Stop(Why::Deadline);
     }
     Decision::Again { after, transparent: false }

@@ -39,6 +39,7 @@ fn attempt(verdict: &Verdict) -> Attempt<'_> {
         idempotent: true,
         passed_on: false,
         replayable: true,
+        took: Duration::ZERO,
         deadline: &FOREVER,
         now: Instant::now(),
         random: HALF,
@@ -372,7 +373,7 @@ proptest! {
         for verdict in &verdicts {
             sent += 1;
             let (passed_on, replayable) = (sent > passed, sent <= kept);
-            let attempt = Attempt { verdict, history, backends, idempotent, passed_on, replayable, deadline: &deadline, now, random };
+            let attempt = Attempt { verdict, history, backends, idempotent, passed_on, replayable, took: Duration::ZERO, deadline: &deadline, now, random };
             let Decision::Again { after, transparent } = decide(&policy, &attempt) else { break };
             prop_assert!(idempotent || verdict.executed.never(), "{verdict:?}");
             prop_assert!(!passed_on && replayable);
@@ -433,4 +434,25 @@ fn only_the_first_repetition_after_a_broken_connection_is_free() {
     assert!(is_free(&broken, first));
     assert!(!is_free(&broken, first.sent_again(&broken, false)));
     assert!(!is_free(&reset, first));
+}
+
+#[test]
+fn an_answer_that_would_come_too_late_is_not_waited_for() {
+    let now = Instant::now();
+    let deadline = Deadline::new(Some(Duration::from_secs(5)), Limits::default(), now);
+    let status = Some((&b"14"[..], Place::Trailers));
+    let unavailable =
+        classify(&Ending::from(How::Grpc { http_status: 200, status, hints: Hints::default() }));
+    let after = |verdict, took| Attempt {
+        took: Duration::from_secs(took),
+        now: now + Duration::from_secs(2),
+        deadline: &deadline,
+        random: 0,
+        ..attempt(verdict)
+    };
+    let policy = Policy::default();
+    assert!(matches!(decide(&policy, &after(&unavailable, 2)), Decision::Again { .. }));
+    assert_eq!(decide(&policy, &after(&unavailable, 3)), Decision::Stop(Why::Deadline));
+    let broken = classify(&Ending::from(How::Broken));
+    assert!(matches!(decide(&policy, &after(&broken, 3)), Decision::Again { .. }));
 }

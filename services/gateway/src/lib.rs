@@ -9,7 +9,7 @@
 //! Invariants: a call is forwarded again only if it was certainly not executed; a client that goes away cancels its
 //! call at the backend; a worker thread shares no connection and no lock with another on the forwarding path.
 //!
-//! A call is decided by one table ([`table`]), which a reload ([`reload`]) replaces whole while calls flow.
+//! A call is decided by one table (`table`), which a reload (`reload`) replaces whole while calls flow.
 //!
 //! Failure modes: a dead backend is left at the first refused connection and taken back by a passing check; a pool
 //! without a healthy backend answers UNAVAILABLE with the reason `NO_HEALTHY_BACKENDS` (HTTP 503).

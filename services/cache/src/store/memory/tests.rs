@@ -123,7 +123,7 @@ fn threads_never_see_a_value_older_than_a_finished_invalidation() {
             .map(|_| {
                 scope.spawn(|| {
                     while !enough() {
-                        (0..100).for_each(|_| read())
+                        (0..100).for_each(|_| read());
                     }
                 })
             })

@@ -112,7 +112,7 @@ pub enum Why {
     NotIdempotent,
     /// Such an outcome is not retried.
     NotRetryable,
-    /// The backend asked not to.
+    /// The backend asked not to, or to wait longer than a call is held.
     Pushback,
     /// All attempts are used up.
     Attempts,

@@ -7,6 +7,9 @@ use crate::verdict::{Blame, Cause, Executed, Pushback, Verdict};
 
 /// Connects beyond one per backend that a call may try without a wait.
 const SPARE_CONNECTS: u32 = 3;
+/// The longest wait that a backend may ask for and that a call is held for. A longer one is the caller's to know: it is
+/// passed on with the answer, instead of a silence.
+const LONGEST_HELD: Duration = Duration::from_secs(1);
 
 /// One attempt that has ended, and what is known of its call.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +96,7 @@ fn repeated(policy: &Policy, attempt: &Attempt<'_>) -> Decision {
     }
     let after = match verdict.pushback {
         Some(Pushback::Never) => return Decision::Stop(Why::Pushback),
+        Some(Pushback::After(wait)) if wait > LONGEST_HELD => return Decision::Stop(Why::Pushback),
         Some(Pushback::After(wait)) => wait,
         None => policy.backoff.wait(history.since_pushback.saturating_add(1), attempt.random),
     };

@@ -456,3 +456,14 @@ fn an_answer_that_would_come_too_late_is_not_waited_for() {
     let broken = classify(&Ending::from(How::Broken));
     assert!(matches!(decide(&policy, &after(&broken, 3)), Decision::Again { .. }));
 }
+
+#[test]
+fn a_call_is_not_held_for_a_backend_that_asks_for_long() {
+    let hints = |retry_after| Hints { grpc_retry_pushback_ms: None, retry_after: Some(retry_after) };
+    let unavailable =
+        |retry_after: &'static [u8]| verdict(How::Http { status: 503, hints: hints(retry_after) });
+    let decided = |verdict: &Verdict| decide(&Policy::default(), &attempt(verdict));
+    let second = Decision::Again { after: Duration::from_secs(1), transparent: false };
+    assert_eq!(decided(&unavailable(b"1")), second);
+    assert_eq!(decided(&unavailable(b"120")), Decision::Stop(Why::Pushback));
+}

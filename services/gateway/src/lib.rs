@@ -6,8 +6,8 @@
 //! Non-goals: decoding what it forwards; knowing Weft's services beyond its default configuration. What decides is in
 //! `weft-balance`, what connects and probes in `weft-mesh`.
 //!
-//! Invariants: a call is forwarded again only if it was certainly not executed; a client that goes away cancels its
-//! call at the backend; a worker thread shares no connection and no lock with another on the forwarding path.
+//! Invariants: a call that may have been executed is forwarded again only if its contract or its route says that this
+//! is safe; a client that goes away cancels its call at the backend; a worker thread shares no connection and no lock with another on the forwarding path.
 //!
 //! A call is decided by one table (`table`), which a reload (`reload`) replaces whole while calls flow.
 //!

@@ -7,7 +7,7 @@ use std::{
 
 use prost_types::Any;
 use tonic::{Request, Response, Status, async_trait};
-use weft_balance::Backend;
+use weft_balance::{Backend, Policy};
 use weft_mesh::error::status;
 use weft_proto::gateway::v1 as pb;
 
@@ -117,7 +117,7 @@ fn encode_pool(entry: &Entry) -> pb::Pool {
             config::Protocol::Grpc => "grpc".to_owned(),
             config::Protocol::Http => "http".to_owned(),
         },
-        balance: "least_connections".to_owned(),
+        balance: Policy::from(entry.config.balance).as_str().to_owned(),
         backends: entry.pool.backends.list().iter().map(|backend| encode_backend(backend)).collect(),
         discovery_error: entry.discovery.error(),
     }

@@ -43,7 +43,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// 9. `events` returns the log after a sequence number, in order, at most `limit`.
 /// 10. `expired` lists running jobs whose lease has ended, and changes nothing.
 /// 11. `reserve_unpublished` takes due, waiting, unpublished jobs for publishing until a time: no one else gets them
-///     before. `mark_published` takes those off for good whose epoch has not changed and who still wait.
+///     before. `mark_published` takes those off for good whose epoch has not changed and who still wait;
+///     `return_unpublished` gives them to whoever asks from a time on.
 /// 12. A job that waits again (retry, release, lease end, redrive) is unpublished again.
 /// 13. `unpublish` makes waiting jobs of a queue unpublished that were published before a time.
 /// 14. `dead` lists an owner's dead letters newest first, page by page, without gaps or repetitions.
@@ -98,6 +99,9 @@ pub trait Jobs: Send + Sync + 'static {
 
     /// Marks jobs as published.
     async fn mark_published(&self, jobs: &[Pending], now: Millis) -> Result<()>;
+
+    /// Gives back jobs that were taken and not published.
+    async fn return_unpublished(&self, jobs: &[Pending], from: Millis) -> Result<()>;
 
     /// Marks jobs as not published, whose deliveries the broker has lost. Returns how many.
     async fn unpublish(&self, queue: Queue, published_before: Millis) -> Result<u64>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     clock::{Millis, millis},
-    job::Queue,
+    job::{Queue, backoff::Backoff},
     jobs::{Pending, Result},
     ledger::Ledger,
     metrics::Metrics,
@@ -22,19 +22,24 @@ const LOST_AFTER: Duration = Duration::from_secs(30);
 /// The same while its queue is not empty: it may just be waiting its turn, and a second delivery does no harm.
 const PERHAPS_LOST_AFTER: Duration = Duration::from_secs(30 * 60);
 
+/// How long jobs wait that the broker did not confirm.
+const RETRY: Backoff = Backoff { base: Duration::from_millis(50), factor: 2.0, cap: Duration::from_secs(2) };
+
 /// Publishes for ever. `poll_interval` is how often the store is asked for jobs nobody told of, `timeout` how long a
 /// batch may take.
 pub async fn run(ledger: Ledger, metrics: Metrics, poll_interval: Duration, timeout: Duration) {
     let mut audited = tokio::time::Instant::now();
+    let mut failures = 0;
     loop {
-        let published = if ledger.broker().connected() {
-            publish_due(&ledger, &metrics, timeout).await.unwrap_or_else(|error| {
-                tracing::debug!(error = weft_mesh::error::chain(&error), "the relay has to wait");
-                0
-            })
-        } else {
-            0
-        };
+        let mut published = 0;
+        if ledger.broker().connected() {
+            match publish_due(&ledger, &metrics, timeout, &mut failures).await {
+                Ok(confirmed) => published = confirmed,
+                Err(error) => {
+                    tracing::debug!(error = weft_mesh::error::chain(&error), "the relay has to wait");
+                }
+            }
+        }
         if audited.elapsed() >= AUDIT_INTERVAL {
             audited = tokio::time::Instant::now();
             audit(&ledger).await;
@@ -45,7 +50,13 @@ pub async fn run(ledger: Ledger, metrics: Metrics, poll_interval: Duration, time
     }
 }
 
-async fn publish_due(ledger: &Ledger, metrics: &Metrics, timeout: Duration) -> Result<usize> {
+/// Returns how many jobs were confirmed. `failures` counts the batches in a row of which some were not.
+async fn publish_due(
+    ledger: &Ledger,
+    metrics: &Metrics,
+    timeout: Duration,
+    failures: &mut u32,
+) -> Result<usize> {
     let now = ledger.clock().now();
     // Whoever dies with jobs in hand loses them to the others a little after the confirms would have come.
     let due = ledger.jobs().reserve_unpublished(BATCH, now + 2 * millis(timeout), now).await?;
@@ -53,22 +64,26 @@ async fn publish_due(ledger: &Ledger, metrics: &Metrics, timeout: Duration) -> R
         return Ok(0);
     }
     let results = ledger.broker().publish(&due).await;
-    let outcomes = due.into_iter().zip(results);
-    let (mut confirmed, mut failed): (Vec<Pending>, usize) = (Vec::new(), 0);
-    for (job, result) in outcomes {
+    let (mut confirmed, mut failed): (Vec<Pending>, Vec<Pending>) = (Vec::new(), Vec::new());
+    for (job, result) in due.into_iter().zip(results) {
         metrics.published(job.queue, result.is_ok());
         match result {
             Ok(()) => confirmed.push(job),
             Err(error) => {
-                failed += 1;
                 tracing::debug!(job = %job.id, error = weft_mesh::error::chain(&error), "not confirmed");
+                failed.push(job);
             }
         }
     }
-    if failed > 0 {
-        tracing::warn!(failed, "deliveries were not confirmed and will be repeated");
-    }
     ledger.jobs().mark_published(&confirmed, ledger.clock().now()).await?;
+    if failed.is_empty() {
+        *failures = 0;
+    } else {
+        *failures += 1;
+        tracing::warn!(failed = failed.len(), "deliveries were not confirmed and will be repeated");
+        let wait = RETRY.delay(*failures, fastrand::f64(), Duration::ZERO);
+        ledger.jobs().return_unpublished(&failed, ledger.clock().now() + millis(wait)).await?;
+    }
     Ok(confirmed.len())
 }
 

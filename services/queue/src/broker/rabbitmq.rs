@@ -8,13 +8,13 @@ mod publish;
 mod receive;
 mod topology;
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use lapin::uri::AMQPUri;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{link::Link, publish::Publisher, receive::RabbitSubscription};
+use self::{link::Link, publish::Publisher, receive::RabbitSubscription, topology::Topology};
 use super::{Broker, Subscription};
 use crate::{
     error::Error,
@@ -48,7 +48,9 @@ impl RabbitMqBroker {
         // lapin's error quotes the URL, which may hold a password.
         let mut uri = AMQPUri::from_str(url).map_err(|_| Error::broker("the AMQP URL is malformed"))?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        let link = |name: &str| Link::start(name, uri.clone(), timeout, tasks, stopping.clone());
+        let topology = Arc::<Topology>::default();
+        let link =
+            |name: &str| Link::start(name, uri.clone(), timeout, topology.clone(), tasks, stopping.clone());
         Ok(RabbitMqBroker {
             publisher: Publisher::new(link("weft-queue publisher"), timeout),
             consumers: link("weft-queue consumer"),

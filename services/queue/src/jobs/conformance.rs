@@ -62,6 +62,7 @@ macro_rules! run {
             c10_expired_lists_ended_leases
             c11_reserved_jobs_are_nobody_elses
             c11_marking_takes_off_for_good
+            c11_returned_jobs_are_anybodys
             c12_whoever_waits_again_is_unpublished
             c13_lost_deliveries_are_unpublished
             c14_dead_letters_page_without_gaps

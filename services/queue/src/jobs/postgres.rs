@@ -77,6 +77,17 @@ impl PostgresJobs {
         }
     }
 
+    /// Runs an update of pending jobs: of a time, their ids and epochs.
+    async fn of_pending(&self, update: &'static str, jobs: &[Pending], time: Millis) -> Result<()> {
+        let ids: Vec<Uuid> = jobs.iter().map(|job| job.id).collect();
+        let epochs: Vec<i64> = jobs.iter().map(|job| signed(job.epoch)).collect();
+        self.bounded(async {
+            let update = sqlx::query(update).bind(time).bind(ids).bind(epochs);
+            update.execute(&self.pool).await.map_err(failed).map(drop)
+        })
+        .await
+    }
+
     async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
         self.pool.begin().await.map_err(failed)
     }
@@ -213,13 +224,11 @@ impl Jobs for PostgresJobs {
     }
 
     async fn mark_published(&self, jobs: &[Pending], now: Millis) -> Result<()> {
-        let ids: Vec<Uuid> = jobs.iter().map(|job| job.id).collect();
-        let epochs: Vec<i64> = jobs.iter().map(|job| signed(job.epoch)).collect();
-        self.bounded(async {
-            let update = sqlx::query(queries::MARK_PUBLISHED).bind(now).bind(ids).bind(epochs);
-            update.execute(&self.pool).await.map_err(failed).map(drop)
-        })
-        .await
+        self.of_pending(queries::MARK_PUBLISHED, jobs, now).await
+    }
+
+    async fn return_unpublished(&self, jobs: &[Pending], from: Millis) -> Result<()> {
+        self.of_pending(queries::RETURN_UNPUBLISHED, jobs, from).await
     }
 
     async fn unpublish(&self, queue: Queue, published_before: Millis) -> Result<u64> {

@@ -209,6 +209,16 @@ impl Jobs for SqliteJobs {
         tx.commit().await.map_err(failed)
     }
 
+    async fn return_unpublished(&self, jobs: &[Pending], from: Millis) -> Result<()> {
+        let mut tx = self.begin().await?;
+        for job in jobs {
+            let give =
+                sqlx::query(queries::RETURN_UNPUBLISHED).bind(from).bind(job.id).bind(signed(job.epoch));
+            give.execute(&mut *tx).await.map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)
+    }
+
     async fn unpublish(&self, queue: Queue, published_before: Millis) -> Result<u64> {
         let update = sqlx::query(queries::UNPUBLISH).bind(queue as u8).bind(published_before);
         Ok(update.execute(&self.writer).await.map_err(failed)?.rows_affected())

@@ -139,6 +139,8 @@ async fn a_job_that_does_not_end_is_given_up_with_the_cause() {
 
     let queue = Queue::start([]);
     queue.answer_with(|_| Reply::Refuse(tonic::Status::unavailable("draining")));
+    // Enough for a refusal to come on a machine that is busy.
+    let limit = Duration::from_secs(2);
     let (_, error) = collect(&queue, Watch { limit, ..watch() }).await;
     let Some(Error::WatchDeadline { job, last: Some(last) }) = error else { panic!("{error:?}") };
     assert_eq!((job.as_str(), last.to_string().as_str()), ("job", "draining"));

@@ -10,7 +10,7 @@ use lapin::{Channel, Connection, ConnectionProperties, Event, uri::AMQPUri};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{bounded, topology};
+use super::{bounded, topology::Topology};
 use crate::{error::Error, job::backoff::Backoff, jobs::Result};
 
 /// Waits between attempts to connect.
@@ -23,6 +23,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Link {
     current: watch::Receiver<Option<Arc<Connection>>>,
+    topology: Arc<Topology>,
 }
 
 impl Link {
@@ -30,6 +31,7 @@ impl Link {
         name: &str,
         uri: AMQPUri,
         timeout: Duration,
+        topology: Arc<Topology>,
         tasks: &TaskTracker,
         stopping: CancellationToken,
     ) -> Link {
@@ -42,7 +44,7 @@ impl Link {
             }
             close(publish.send_replace(None)).await;
         });
-        Link { current }
+        Link { current, topology }
     }
 
     pub(super) fn connected(&self) -> bool {
@@ -58,7 +60,7 @@ impl Link {
     pub(super) async fn channel(&self) -> Result<LinkChannel> {
         let mut current = self.current.clone();
         let connection = wait(&mut current).await?;
-        topology::ensure(&connection).await?;
+        self.topology.ensure(&connection).await?;
         let channel = connection.create_channel().await.map_err(Error::broker)?;
         Ok(LinkChannel { channel, link: current })
     }

@@ -6,39 +6,62 @@
 use std::time::Duration;
 
 use lapin::{
-    Connection, ErrorKind,
+    Channel, Connection, ErrorKind,
     options::{QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
+use tokio::sync::Mutex;
 
 use crate::{error::Error, job::Queue, jobs::Result};
 
 /// The lock. RabbitMQ drops it with the connection that holds it.
 const LOCK: &str = "weft-queue.declaring";
 const NOT_FOUND: u16 = 404;
+const RESOURCE_LOCKED: u16 = 405;
 /// RabbitMQ registers the processes of a quorum queue in a file that it saves half a second later (`names.dets`). Killed
 /// before that, it has a queue without a process, which answers nobody until it is deleted.
 const REGISTRATION: Duration = Duration::from_secs(1);
 
-/// Makes sure that all queues exist. Fails while somebody else is making them; the caller tries again.
-pub(super) async fn ensure(connection: &Connection) -> Result<()> {
-    let mut missing = missing(connection).await?;
-    if missing.is_empty() {
-        return Ok(());
+/// How often it is looked whether another replica is done.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Sees to the queues for all connections of this process: to RabbitMQ the lock is a connection's, to us it is not.
+#[derive(Default)]
+pub(super) struct Topology(Mutex<()>);
+
+impl Topology {
+    /// Makes sure that all queues exist, or waits until somebody else has. The caller bounds the wait.
+    pub(super) async fn ensure(&self, connection: &Connection) -> Result<()> {
+        let _alone = self.0.lock().await;
+        while !missing(connection).await?.is_empty() {
+            let Some(lock) = lock(connection).await? else {
+                tokio::time::sleep(LOCK_INTERVAL).await;
+                continue;
+            };
+            // Somebody may have made them while this one came for the lock.
+            let missing = missing(connection).await?;
+            for queue in &missing {
+                declare(connection, *queue).await?;
+            }
+            if !missing.is_empty() {
+                tokio::time::sleep(REGISTRATION).await;
+            }
+            lock.queue_delete(LOCK.into(), QueueDeleteOptions::default()).await.map_err(Error::broker)?;
+        }
+        Ok(())
     }
-    let lock = connection.create_channel().await.map_err(Error::broker)?;
+}
+
+/// Takes the lock, unless another connection has it.
+async fn lock(connection: &Connection) -> Result<Option<Channel>> {
+    let channel = connection.create_channel().await.map_err(Error::broker)?;
     let options =
         QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-    lock.queue_declare(LOCK.into(), options, FieldTable::default()).await.map_err(Error::broker)?;
-    missing = self::missing(connection).await?; // somebody may have made them while this one came for the lock
-    for queue in &missing {
-        declare(connection, *queue).await?;
+    match channel.queue_declare(LOCK.into(), options, FieldTable::default()).await {
+        Ok(_) => Ok(Some(channel)),
+        Err(error) if has_code(&error, RESOURCE_LOCKED) => Ok(None),
+        Err(error) => Err(Error::broker(error)),
     }
-    if !missing.is_empty() {
-        tokio::time::sleep(REGISTRATION).await;
-    }
-    let deleted = lock.queue_delete(LOCK.into(), QueueDeleteOptions::default()).await;
-    deleted.map(drop).map_err(Error::broker)
 }
 
 /// How many messages of a queue wait; `None` when there is no such queue.
@@ -48,7 +71,7 @@ pub(super) async fn waiting(connection: &Connection, queue: Queue) -> Result<Opt
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     match channel.queue_declare(queue.name().into(), options, FieldTable::default()).await {
         Ok(declared) => Ok(Some(u64::from(declared.message_count()))),
-        Err(error) if is_not_found(&error) => Ok(None),
+        Err(error) if has_code(&error, NOT_FOUND) => Ok(None),
         Err(error) => Err(Error::broker(error)),
     }
 }
@@ -71,6 +94,6 @@ async fn declare(connection: &Connection, queue: Queue) -> Result<()> {
     channel.queue_declare(queue.name().into(), options, arguments).await.map(drop).map_err(Error::broker)
 }
 
-fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == NOT_FOUND)
+fn has_code(error: &lapin::Error, code: u16) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == code)
 }

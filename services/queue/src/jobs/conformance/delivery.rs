@@ -43,6 +43,21 @@ pub(in crate::jobs) async fn c11_marking_takes_off_for_good(store: Store) {
     assert_eq!(reserve(&store, START + 60).await, [2], "that confirm was for the attempt before");
 }
 
+pub(in crate::jobs) async fn c11_returned_jobs_are_anybodys(store: Store) {
+    insert(&store, &[new_job(1), new_job(2), new_job(3)]).await;
+    let due = reserved(&store, START).await;
+    let (published, others): (Vec<Pending>, Vec<Pending>) =
+        due.into_iter().partition(|job| job.id.as_u128() == 1);
+    store.jobs.mark_published(&published, START + 1).await.unwrap();
+    // The third is claimed, fails and waits again for longer than the return says.
+    let epoch = claim(&store, 3, START).await.unwrap().job.epoch;
+    change(&store, 3, Command::Fail { epoch, error: "e".into(), retry_at: START + 9 }, START).await.unwrap();
+    store.jobs.return_unpublished(&[published, others].concat(), START + 3).await.unwrap();
+    assert_eq!(reserve(&store, START + 2).await, Vec::<u128>::new());
+    assert_eq!(reserve(&store, START + 3).await, [2], "before its reservation ends, and nobody else with it");
+    assert_eq!(reserve(&store, START + 9).await, [3]);
+}
+
 pub(in crate::jobs) async fn c12_whoever_waits_again_is_unpublished(store: Store) {
     insert(&store, &[new_job(1), new_job(2), new_job(3), new_job(4)]).await;
     let due = reserved(&store, START).await;

@@ -61,6 +61,10 @@ pub(super) const MARK_PUBLISHED: &str = "UPDATE jobs SET published_at = $1 \
     FROM unnest($2::uuid[], $3::bigint[]) AS published (published_id, published_epoch) \
     WHERE id = published_id AND epoch = published_epoch AND state = 0 AND published_at IS NULL";
 
+pub(super) const RETURN_UNPUBLISHED: &str = "UPDATE jobs SET reserved_until = $1 \
+    FROM unnest($2::uuid[], $3::bigint[]) AS returned (returned_id, returned_epoch) \
+    WHERE id = returned_id AND epoch = returned_epoch AND state = 0 AND published_at IS NULL";
+
 pub(super) const UNPUBLISH: &str = "UPDATE jobs SET published_at = NULL, reserved_until = 0 \
     WHERE state = 0 AND queue = $1 AND published_at < $2";
 

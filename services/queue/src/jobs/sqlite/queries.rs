@@ -49,6 +49,9 @@ pub(super) const RESERVE_UNPUBLISHED: &str = "UPDATE jobs SET reserved_until = $
 pub(super) const MARK_PUBLISHED: &str =
     "UPDATE jobs SET published_at = $1 WHERE id = $2 AND epoch = $3 AND state = 0 AND published_at IS NULL";
 
+pub(super) const RETURN_UNPUBLISHED: &str = "UPDATE jobs SET reserved_until = $1 \
+    WHERE id = $2 AND epoch = $3 AND state = 0 AND published_at IS NULL";
+
 pub(super) const UNPUBLISH: &str = "UPDATE jobs SET published_at = NULL, reserved_until = 0 \
     WHERE state = 0 AND queue = $1 AND published_at < $2";
 

@@ -77,7 +77,7 @@ pub struct Broker {
     /// `amqp://…` of RabbitMQ; `AMQP_URL` sets it too. Default: none, workers ask the job store.
     pub amqp_url: Secret,
     /// How often the job store is asked for due jobs nobody told of: delayed ones, retries, other replicas' jobs.
-    /// Default 200 ms: what a delay may be late.
+    /// Default 500 ms: what a delay may be late; three queues asked more often would be most of what an idle mesh does.
     #[serde(with = "duration")]
     pub poll_interval: Duration,
     /// How long RabbitMQ may take to connect, or to confirm a delivery. Default 5 s; a quorum write takes milliseconds.
@@ -239,7 +239,7 @@ impl Default for Broker {
     fn default() -> Self {
         Broker {
             amqp_url: Secret::default(),
-            poll_interval: Duration::from_millis(200),
+            poll_interval: Duration::from_millis(500),
             timeout: Duration::from_secs(5),
         }
     }

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     bounded,
     link::{Link, LinkChannel, RECONNECT},
+    topology,
 };
 use crate::{
     broker::{Delivery, Receipt, Settle, Subscription},
@@ -24,6 +25,10 @@ use crate::{
     job::Queue,
     jobs::Result,
 };
+
+/// How long a consumer may hear nothing before it looks whether messages wait. One that registered with a queue while
+/// that was being deleted is told of neither the deletion nor of what comes into the queue of the same name.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// A consumer of one queue.
 pub(super) struct RabbitSubscription {
@@ -101,6 +106,10 @@ impl Subscription for RabbitSubscription {
             let next = tokio::select! {
                 next = consumer.next() => next,
                 () = channel.lost() => None,
+                () = forgotten(&self.link, self.queue, self.timeout) => {
+                    tracing::warn!(queue = self.queue.name(), "messages wait and do not come, consuming anew");
+                    None
+                }
             };
             let Some(Ok(first)) = next else {
                 self.failures += 1;
@@ -121,6 +130,18 @@ impl Subscription for RabbitSubscription {
             if !deliveries.is_empty() {
                 return deliveries;
             }
+        }
+    }
+}
+
+/// Returns when messages wait in a queue although its consumer, which has room, hears nothing.
+async fn forgotten(link: &Link, queue: Queue, timeout: Duration) {
+    loop {
+        tokio::time::sleep(SILENCE).await;
+        let waiting = async { topology::waiting(&*link.connection().await?, queue).await };
+        // A queue that is gone, too, has forgotten its consumers. What cannot be asked is no reason to begin anew.
+        if bounded(timeout, waiting).await.is_ok_and(|waiting| waiting != Some(0)) {
+            return;
         }
     }
 }

@@ -5,10 +5,13 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use weft_balance::Backend;
+use weft_balance::{Backend, PickRecord};
 
 pub use crate::table::Entry;
 use crate::{error::Error, table::Tables};
+
+/// How many picks are shown to who does not say.
+const PICKS: usize = 20;
 
 /// The pools of the table in force. Clones are the same.
 #[derive(Clone)]
@@ -77,5 +80,16 @@ impl Pools {
         let backend = self.get(pool)?.pool.backends.set_draining(address, draining)?;
         tracing::info!(pool, address, draining, "drain state set");
         Ok(backend)
+    }
+
+    /// The last picks of a pool, newest first, at most `limit`; 0 means 20.
+    ///
+    /// # Errors
+    /// An unknown pool.
+    pub fn picks(&self, pool: &str, limit: u32) -> Result<Vec<PickRecord>, Error> {
+        let limit = if limit == 0 { PICKS } else { limit as usize };
+        let mut picks = self.get(pool)?.pool.backends.recorded();
+        picks.truncate(limit);
+        Ok(picks)
     }
 }

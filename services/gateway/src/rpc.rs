@@ -1,8 +1,10 @@
 //! `GatewayService`: decode, ask the pools, encode.
 
+mod explain;
+
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prost_types::Any;
@@ -85,6 +87,17 @@ impl pb::gateway_service_server::GatewayService for Rpc {
         Ok(Response::new(pb::UndrainBackendResponse { backend: Some(encode_backend(&backend)) }))
     }
 
+    async fn explain_pick(
+        &self,
+        request: Request<pb::ExplainPickRequest>,
+    ) -> Answered<pb::ExplainPickResponse> {
+        let pb::ExplainPickRequest { pool, limit } = request.into_inner();
+        let picks = self.pools.picks(&pool, limit).map_err(status)?;
+        let now = Instant::now();
+        let picks = picks.into_iter().map(|pick| explain::encode(pick, now)).collect();
+        Ok(Response::new(pb::ExplainPickResponse { picks }))
+    }
+
     async fn reload_config(&self, _: Request<pb::ReloadConfigRequest>) -> Answered<pb::ReloadConfigResponse> {
         let report = self.reloader.reload(Cause::Call).await.map_err(status)?;
         Ok(Response::new(encode_report(report)))
@@ -120,10 +133,12 @@ fn encode_pool(entry: &Entry) -> pb::Pool {
         balance: Policy::from(entry.config.balance).as_str().to_owned(),
         backends: entry.pool.backends.list().iter().map(|backend| encode_backend(backend)).collect(),
         discovery_error: entry.discovery.error(),
+        waiting: entry.pool.waiting() as u64,
     }
 }
 
 fn encode_backend(backend: &Backend) -> pb::Backend {
+    let now = Instant::now();
     let origin = match backend.origin() {
         weft_balance::Origin::Added => pb::Origin::Added,
         _ if backend.changed() => pb::Origin::Changed,
@@ -135,6 +150,11 @@ fn encode_backend(backend: &Backend) -> pb::Backend {
         weft_balance::Health::Healthy => pb::Health::Healthy,
         weft_balance::Health::Unhealthy => pb::Health::Unhealthy,
     };
+    let ejection = match backend.ejection(now) {
+        weft_balance::Ejection::None => pb::Ejection::None,
+        weft_balance::Ejection::Ejected => pb::Ejection::Ejected,
+        weft_balance::Ejection::HalfOpen => pb::Ejection::HalfOpen,
+    };
     pb::Backend {
         address: backend.address().to_owned(),
         weight: backend.weight(),
@@ -145,6 +165,10 @@ fn encode_backend(backend: &Backend) -> pb::Backend {
         failures: backend.failures(),
         origin: origin.into(),
         last_error: backend.last_error(),
+        ejection: ejection.into(),
+        tier: backend.tier().into(),
+        foreign: backend.foreign(now),
+        latency: backend.latency(now).map(encode_duration),
     }
 }
 

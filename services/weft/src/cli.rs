@@ -236,6 +236,17 @@ pub(crate) struct DeadArguments {
 pub(crate) enum GatewayCommand {
     /// List every pool with its backends
     Pools(StatusArguments),
+    /// Show the last picks of a pool: who was compared, by what, and why one won
+    Explain {
+        /// The pool, as `weft gateway pools` lists it
+        pool: String,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Give a backend no more new calls
     Drain(BackendArguments),
     /// Give a drained backend calls again

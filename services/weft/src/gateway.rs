@@ -1,5 +1,7 @@
 //! `weft gateway`: the pools behind the gateway, and what may be changed about them while it runs.
 
+mod explain;
+
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -36,6 +38,8 @@ struct Backend {
     origin: &'static str,
     /// Why it is unhealthy.
     last_error: Option<String>,
+    ejection: &'static str,
+    tier: u32,
 }
 
 /// Runs `weft gateway …`.
@@ -45,6 +49,12 @@ pub(crate) async fn command(session: &Session, command: &GatewayCommand) -> anyh
         GatewayCommand::Pools(arguments) => {
             let pools: Vec<Pool> = admin.pools().await?.into_iter().map(Pool::from).collect();
             let text = if arguments.json { json(&pools)? } else { table(&pools, session.out) };
+            terminal::print(&text)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        GatewayCommand::Explain { pool, limit, json: as_json } => {
+            let picks = explain::Pick::all(admin.picks(pool, *limit).await?);
+            let text = if *as_json { json(&picks)? } else { explain::text(&picks, session.out) };
             terminal::print(&text)?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -112,7 +122,12 @@ fn heading() -> Table {
 }
 
 fn row(pool: &str, backend: &Backend) -> Vec<Cell> {
-    let tone = match backend.health {
+    // Of a healthy backend that gets no calls, that is what matters.
+    let state = match (backend.health, backend.ejection) {
+        (health, "none") | (health @ "unhealthy", _) => health,
+        (_, ejection) => ejection,
+    };
+    let tone = match state {
         "healthy" => Tone::Good,
         "unhealthy" => Tone::Bad,
         _ => Tone::Warn,
@@ -122,7 +137,7 @@ fn row(pool: &str, backend: &Backend) -> Vec<Cell> {
         pool.into(),
         backend.address.clone().into(),
         backend.weight.to_string().into(),
-        Cell::toned(tone, backend.health),
+        Cell::toned(tone, state),
         draining,
         units::count(backend.in_flight).into(),
         units::count(backend.calls).into(),
@@ -141,6 +156,11 @@ impl From<pb::Pool> for Pool {
 
 impl From<pb::Backend> for Backend {
     fn from(backend: pb::Backend) -> Self {
+        let ejection = match backend.ejection() {
+            pb::Ejection::Ejected => "ejected",
+            pb::Ejection::HalfOpen => "half open",
+            pb::Ejection::None | pb::Ejection::Unspecified => "none",
+        };
         Self {
             health: health(&backend),
             origin: match backend.origin() {
@@ -156,6 +176,8 @@ impl From<pb::Backend> for Backend {
             in_flight: backend.in_flight,
             calls: backend.calls,
             failures: backend.failures,
+            ejection,
+            tier: backend.tier,
             last_error: Some(backend.last_error).filter(|error| !error.is_empty()),
         }
     }
@@ -189,7 +211,11 @@ mod tests {
             backends,
             ..Default::default()
         };
-        vec![pool("cache", vec![busy, dead]).into(), pool("database", Vec::new()).into()]
+        let out = pb::Backend {
+            ejection: pb::Ejection::Ejected.into(),
+            ..backend("127.0.0.1:7121", pb::Health::Healthy, pb::Origin::Config)
+        };
+        vec![pool("cache", vec![busy, dead, out]).into(), pool("database", Vec::new()).into()]
     }
 
     #[test]
@@ -198,6 +224,7 @@ mod tests {
 pool      backend         weight  health     draining  in flight  calls  failures  origin   last error
 cache     127.0.0.1:7101       1  healthy    yes               3  1,204         0  changed
           127.0.0.1:7111       1  unhealthy  no                0      0         0  added    connection refused
+          127.0.0.1:7121       1  ejected    no                0      0         0  config
 database  no backends
 ";
         assert_eq!(table(&pools(), Paint::BARE), expected);
@@ -211,5 +238,10 @@ database  no backends
         assert_eq!((&backend["draining"], &backend["in_flight"]), (&true.into(), &3.into()));
         assert!(backend["last_error"].is_null());
         assert_eq!(json[0]["backends"][1]["origin"], "added");
+        let out = &json[0]["backends"][2];
+        assert_eq!(
+            (&out["health"], &out["ejection"], &out["tier"]),
+            (&"healthy".into(), &"ejected".into(), &0.into())
+        );
     }
 }

@@ -96,6 +96,15 @@ impl Admin {
         Ok(self.raw.clone().list_pools(pb::ListPoolsRequest {}).await?.into_inner().pools)
     }
 
+    /// The last picks of a pool, newest first, at most `limit`; 0 means 20.
+    ///
+    /// # Errors
+    /// Those of any call: an unknown pool.
+    pub async fn picks(&self, pool: &str, limit: u32) -> Result<Vec<pb::Pick>> {
+        let request = pb::ExplainPickRequest { pool: pool.into(), limit };
+        Ok(self.raw.clone().explain_pick(request).await?.into_inner().picks)
+    }
+
     /// Adds a backend, `host:port`, to a pool. It takes calls after its first passing check.
     ///
     /// # Errors

@@ -2,19 +2,20 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use weft_gateway::HealthKind;
 use weft_mesh::{
     Channel,
     error::{CallError, ErrorKind},
 };
 use weft_proto::gateway::v1::{
-    AddBackendRequest, DrainBackendRequest, GetStatsRequest, ListPoolsRequest, Origin, Pool,
-    RemoveBackendRequest, SetBackendWeightRequest, UndrainBackendRequest,
-    gateway_service_client::GatewayServiceClient,
+    AddBackendRequest, DrainBackendRequest, Ejection, ExplainPickRequest, GetStatsRequest, Health, LeftOut,
+    ListPoolsRequest, Origin, Pick, PickReason, Pool, RemoveBackendRequest, SetBackendWeightRequest,
+    UndrainBackendRequest, candidate::Standing, gateway_service_client::GatewayServiceClient,
 };
 use weft_runtime::Running;
 use weft_testkit::eventually;
 
-use crate::{backend::TestBackend, client::Client, gateway};
+use crate::{backend::TestBackend, client::Client, config, gateway, started};
 
 fn admin(gateway: &Running) -> GatewayServiceClient<Channel> {
     GatewayServiceClient::new(Channel::direct(gateway.admin))
@@ -71,6 +72,82 @@ async fn backends_come_and_go_without_a_failed_call() {
         client.unary("Echo", b"x", &[]).await.unwrap();
     }
     assert_eq!(two.calls(), before);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_pick_is_explained_by_who_was_compared_and_who_was_not() {
+    let (one, two) = (TestBackend::start().await, TestBackend::start().await);
+    let gateway = gateway(&[one.address, two.address], &[]).await;
+    let client = Client::connect(gateway.address).await;
+    let drained = two.address.to_string();
+    let drain = DrainBackendRequest { pool: "echo".into(), address: drained.clone() };
+    admin(&gateway).drain_backend(drain).await.unwrap();
+    for _ in 0..3 {
+        client.unary("Echo", b"x", &[]).await.unwrap();
+    }
+    let picks = async |limit| -> Vec<Pick> {
+        let request = ExplainPickRequest { pool: "echo".into(), limit };
+        admin(&gateway).explain_pick(request).await.unwrap().into_inner().picks
+    };
+    let all = picks(0).await;
+    assert_eq!(all.len(), 3, "one for each call");
+    assert!(all.is_sorted_by_key(|pick| std::cmp::Reverse(pick.ticket)), "newest first");
+    for pick in &all {
+        assert_eq!((&pick.chosen, pick.reason()), (&one.address.to_string(), PickReason::OnlyOne));
+        let standing = |address: &str| {
+            let candidate = pick.candidates.iter().find(|candidate| candidate.address == address);
+            candidate.and_then(|candidate| candidate.standing).unwrap()
+        };
+        assert_eq!(standing(&drained), Standing::LeftOut(LeftOut::Draining.into()));
+        assert_eq!(standing(&pick.chosen), Standing::Score(1.0), "nothing else was in flight");
+    }
+    assert_eq!(picks(1).await[0].ticket, all[0].ticket);
+
+    let unknown = ExplainPickRequest { pool: "nowhere".into(), limit: 0 };
+    let error = CallError::from(admin(&gateway).explain_pick(unknown).await.unwrap_err());
+    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_whose_calls_fail_is_out_although_its_checks_pass_and_a_call_brings_it_back() {
+    let (one, two) = (TestBackend::start().await, TestBackend::start().await);
+    // A connection is all that is checked.
+    let mut config = config(&[one.address, two.address], &[], HealthKind::Tcp);
+    config.pools[0].outlier.base_ejection = Duration::from_millis(500);
+    let gateway = started(config).await;
+    let client = Client::connect(gateway.address).await;
+    two.set_healthy(false);
+    let ejection = async || {
+        let backend = pools(&gateway).await[0].backends[1].clone();
+        (backend.health(), backend.ejection())
+    };
+    assert_eq!(ejection().await, (Health::Healthy, Ejection::None));
+    let mut failed = 0;
+    while ejection().await.1 == Ejection::None {
+        failed += usize::from(client.unary("EchoIfHealthy", b"x", &[]).await.is_err());
+        assert!(failed <= 5, "five in a row are enough");
+    }
+    assert_eq!(failed, 5);
+    let left_out = || async {
+        // One that tries whether it is well again fails.
+        let _ = client.unary("EchoIfHealthy", b"x", &[]).await;
+        let request = ExplainPickRequest { pool: "echo".into(), limit: 1 };
+        let pick = admin(&gateway).explain_pick(request).await.unwrap().into_inner().picks.remove(0);
+        pick.candidates[1].standing == Some(Standing::LeftOut(LeftOut::Ejected.into()))
+    };
+    eventually(Duration::from_secs(10), left_out).await;
+    assert_eq!(ejection().await.0, Health::Healthy);
+
+    let before = two.calls();
+    two.set_healthy(true);
+    let back = || async {
+        client.unary("EchoIfHealthy", b"x", &[]).await.unwrap();
+        ejection().await.1 == Ejection::None
+    };
+    eventually(Duration::from_secs(10), back).await;
+    assert!(two.calls() > before, "it was a call that brought it back");
     gateway.stop().await;
 }
 

@@ -120,6 +120,8 @@ impl TestBackend {
                 let rest = [Ok(Frame::data(Bytes::from_static(b"x"))), Ok(Frame::trailers(trailers()))];
                 with_body(StreamBody::new(futures::stream::iter(empty.chain(rest))))
             }
+            "EchoIfHealthy" if !self.healthy.load(Ordering::Relaxed) => failing("14", &[]),
+            "EchoIfHealthy" => echo(request),
             "FailFirst" if self.calls() == 1 => failing("14", &[]),
             "FailFirst" => grpc(Bytes::from(format!("{:?}", request.headers()))),
             "Pushback" => failing("14", &[("grpc-retry-pushback-ms", "-1")]),

@@ -28,6 +28,25 @@ fn pools_are_listed_to_people_and_programs() {
 }
 
 #[test]
+fn picks_are_explained_to_people_and_programs() {
+    let mesh = Mesh::start();
+    // Of the gateway's own: the status goes to every replica and picks none.
+    let asked = mesh.run(&["ask", "What is there?"]);
+    assert_eq!(asked.code, 0, "{}", asked.err);
+    let said = mesh.run(&["gateway", "explain", "database", "--json", "--limit", "1"]);
+    let picks: Vec<Value> = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((picks.len(), &picks[0]["reason"]), (1, &"only one".into()));
+    let candidate = &picks[0]["candidates"][0];
+    assert_eq!(candidate["address"], picks[0]["chosen"]);
+    let [score, foreign] = ["score", "foreign"].map(|key| candidate[key].as_f64().unwrap());
+    assert!((score - foreign - 1.0).abs() < 1e-3, "(in flight + foreign + 1) / weight: {candidate}");
+    let said = mesh.run(&["gateway", "explain", "database"]);
+    assert!(said.out.contains("chosen: only one"), "{}", said.out);
+    let said = mesh.run(&["gateway", "explain", "cash"]);
+    assert!(said.code != 0 && said.err.contains("cash"), "{}", said.err);
+}
+
+#[test]
 fn backends_are_drained_weighted_added_and_removed() {
     let mesh = Mesh::start();
     let own = cache(&mesh)[0]["address"].as_str().unwrap().to_owned();

@@ -25,12 +25,10 @@ pub(super) const JOBS_BY_ID: &str = concat!("SELECT ", columns!(), " FROM jobs W
 pub(super) const LOCK_BY_ID: &str =
     concat!("SELECT ", columns!(), " FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE");
 
-/// The same without waiting: what another transaction has in hand is not to be claimed.
-pub(super) const LOCK_CLAIMABLE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM jobs WHERE id = ANY($1) AND state = 0 ORDER BY id FOR UPDATE SKIP LOCKED"
-);
+/// The same of those that wait. It does not skip what is locked: the relay may just be marking the job as published, and
+/// a claim that passes it over would settle the only delivery there is.
+pub(super) const LOCK_CLAIMABLE: &str =
+    concat!("SELECT ", columns!(), " FROM jobs WHERE id = ANY($1) AND state = 0 ORDER BY id FOR UPDATE");
 
 pub(super) const PAYLOAD: &str = "SELECT payload FROM jobs WHERE id = $1";
 

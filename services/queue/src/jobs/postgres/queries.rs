@@ -55,16 +55,26 @@ pub(super) const RESERVE_UNPUBLISHED: &str = "UPDATE jobs SET reserved_until = $
     SELECT id FROM jobs WHERE state = 0 AND published_at IS NULL AND due_at <= $1 AND reserved_until <= $1 \
     ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id, queue, epoch, traceparent";
 
-pub(super) const MARK_PUBLISHED: &str = "UPDATE jobs SET published_at = $1 \
-    FROM unnest($2::uuid[], $3::bigint[]) AS published (published_id, published_epoch) \
-    WHERE id = published_id AND epoch = published_epoch AND state = 0 AND published_at IS NULL";
+// Whoever locks several jobs locks them in the order of their ids, as claims and changes do: nobody waits in a circle.
 
-pub(super) const RETURN_UNPUBLISHED: &str = "UPDATE jobs SET reserved_until = $1 \
-    FROM unnest($2::uuid[], $3::bigint[]) AS returned (returned_id, returned_epoch) \
-    WHERE id = returned_id AND epoch = returned_epoch AND state = 0 AND published_at IS NULL";
+macro_rules! pending {
+    ($set:literal) => {
+        concat!(
+            "UPDATE jobs SET ",
+            $set,
+            " WHERE id IN (SELECT jobs.id FROM jobs JOIN unnest($2::uuid[], $3::bigint[]) AS pending (id, epoch) \
+              ON jobs.id = pending.id AND jobs.epoch = pending.epoch \
+              WHERE state = 0 AND published_at IS NULL ORDER BY jobs.id FOR UPDATE OF jobs)"
+        )
+    };
+}
 
-pub(super) const UNPUBLISH: &str = "UPDATE jobs SET published_at = NULL, reserved_until = 0 \
-    WHERE state = 0 AND queue = $1 AND published_at < $2";
+pub(super) const MARK_PUBLISHED: &str = pending!("published_at = $1");
+
+pub(super) const RETURN_UNPUBLISHED: &str = pending!("reserved_until = $1");
+
+pub(super) const UNPUBLISH: &str = "UPDATE jobs SET published_at = NULL, reserved_until = 0 WHERE id IN ( \
+    SELECT id FROM jobs WHERE state = 0 AND queue = $1 AND published_at < $2 ORDER BY id FOR UPDATE)";
 
 pub(super) const DEAD: &str = concat!(
     "SELECT ",

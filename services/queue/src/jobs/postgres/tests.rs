@@ -35,6 +35,28 @@ async fn replicas_may_start_on_an_empty_database_at_once() {
 }
 
 #[tokio::test]
+async fn a_claim_waits_for_a_job_that_somebody_else_has_in_hand() {
+    let url = Postgres::shared().await.unwrap().database().await.unwrap();
+    let jobs = PostgresJobs::new(&url, LIMITS).unwrap();
+    let id = new_job(1).id;
+    jobs.insert(&[new_job(1)], 0).await.unwrap();
+    // As the relay does while it marks the job as published: the delivery may be there before that is committed.
+    let mut relay = jobs.pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE").bind(id).execute(&mut *relay).await.unwrap();
+    let waiting = async {
+        let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+            AND wait_event_type = 'Lock'";
+        let is_blocked =
+            || async { sqlx::query_scalar::<_, i64>(blocked).fetch_one(&jobs.pool).await.unwrap() == 1 };
+        eventually(Duration::from_secs(10), is_blocked).await;
+        relay.commit().await.unwrap();
+    };
+    let (ids, due) = ([id], new_job(1).due_at);
+    let (claimed, ()) = tokio::join!(jobs.claim(&ids, "worker", due + 60_000, due), waiting);
+    assert_eq!(claimed.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_server_that_goes_and_comes_back_is_used_again_and_has_everything() {
     let server = Postgres::start().await.unwrap();
     let limits = PoolLimits { timeout: Duration::from_secs(2), ..LIMITS };

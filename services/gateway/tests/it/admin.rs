@@ -15,7 +15,7 @@ use weft_proto::gateway::v1::{
 use weft_runtime::Running;
 use weft_testkit::eventually;
 
-use crate::{backend::TestBackend, client::Client, config, gateway, started};
+use crate::{backend::TestBackend, client::Client, config, gateway, health::health, started};
 
 fn admin(gateway: &Running) -> GatewayServiceClient<Channel> {
     GatewayServiceClient::new(Channel::direct(gateway.admin))
@@ -123,6 +123,9 @@ async fn a_backend_whose_calls_fail_is_out_although_its_checks_pass_and_a_call_b
         let backend = pools(&gateway).await[0].backends[1].clone();
         (backend.health(), backend.ejection())
     };
+    // Both: of one alone nobody would be ejected.
+    let checked = || async { health(&gateway, "echo").await == [Health::Healthy; 2] };
+    eventually(Duration::from_secs(10), checked).await;
     assert_eq!(ejection().await, (Health::Healthy, Ejection::None));
     let mut failed = 0;
     while ejection().await.1 == Ejection::None {

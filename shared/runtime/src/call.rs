@@ -33,15 +33,20 @@ use weft_mesh::{
 
 use crate::metrics::{Metrics, RPC_STATUS};
 
+/// The methods of probes.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 /// The one call of the runtime's own that never ends by itself.
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
+/// Probes that may be in flight. Everybody who balances watches once, so this is many.
+const MAX_PROBES: usize = 4096;
 
 /// Serves a router with everything around it.
 #[derive(Clone)]
 pub(crate) struct Calls {
     router: Router,
-    permits: Arc<Semaphore>,
-    capacity: usize,
+    seats: Seats,
+    /// A full server is not an ill one, and who watches it is no load: probes have seats of their own.
+    probes: Seats,
     metrics: Metrics,
     draining: CancellationToken,
 }
@@ -53,13 +58,13 @@ impl Calls {
         metrics: Metrics,
         draining: CancellationToken,
     ) -> Self {
-        let capacity = max_in_flight.min(Semaphore::MAX_PERMITS);
-        Self { router, permits: Arc::new(Semaphore::new(capacity)), capacity, metrics, draining }
+        let (seats, probes) = (Seats::new(max_in_flight), Seats::new(MAX_PROBES));
+        Self { router, seats, probes, metrics, draining }
     }
 
     /// Handles one request.
     pub(crate) async fn handle(self, request: Request<Incoming>) -> Response<Body> {
-        let mut record = Record::begin(&self.metrics, self.capacity, &request);
+        let mut record = Record::begin(&self.metrics, &self.seats, &request);
         if request.uri().path() == HEALTH_WATCH {
             record.ends_with = Some(Box::pin(self.draining.clone().cancelled_owned()));
         }
@@ -68,7 +73,8 @@ impl Calls {
             Ok(context) => context,
             Err(error) => return record.around(refuse(error, grpc), None, Span::none(), None),
         };
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        let seats = if request.uri().path().starts_with(HEALTH) { &self.probes } else { &self.seats };
+        let Some(permit) = seats.take() else {
             return record.around(refuse(MeshError::Overloaded, grpc), None, Span::none(), None);
         };
         let span = span(&request, grpc);
@@ -84,6 +90,28 @@ impl Calls {
         };
         let response = response.unwrap_or_else(|never| match never {});
         record.around(response, Some(permit), span, Some(context))
+    }
+}
+
+/// How many calls may be in flight, and how many are.
+#[derive(Clone)]
+struct Seats {
+    permits: Arc<Semaphore>,
+    capacity: usize,
+}
+
+impl Seats {
+    fn new(capacity: usize) -> Self {
+        let capacity = capacity.min(Semaphore::MAX_PERMITS);
+        Self { permits: Arc::new(Semaphore::new(capacity)), capacity }
+    }
+
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
+    fn taken(&self) -> usize {
+        self.capacity.saturating_sub(self.permits.available_permits())
     }
 }
 
@@ -146,8 +174,8 @@ fn span(request: &Request<Incoming>, grpc: bool) -> Span {
 /// A call being measured. Measures when it is dropped, however the call ended.
 struct Record {
     metrics: Metrics,
-    /// Calls that may be in flight.
-    capacity: usize,
+    /// Those of calls, also for a probe.
+    seats: Seats,
     began: Instant,
     grpc: bool,
     method: KeyValue,
@@ -157,7 +185,7 @@ struct Record {
 }
 
 impl Record {
-    fn begin(metrics: &Metrics, capacity: usize, request: &Request<Incoming>) -> Self {
+    fn begin(metrics: &Metrics, seats: &Seats, request: &Request<Incoming>) -> Self {
         let grpc = is_grpc(request.headers());
         let method = if grpc {
             KeyValue::new("rpc.method", method_label(request.uri().path()))
@@ -165,8 +193,8 @@ impl Record {
             KeyValue::new("http.request.method", http_label(request.method()))
         };
         metrics.in_flight.add(1, slice::from_ref(&metrics.service));
-        let (metrics, began) = (metrics.clone(), Instant::now());
-        Self { metrics, capacity, began, grpc, method, status: None, ends_with: None }
+        let (metrics, seats, began) = (metrics.clone(), seats.clone(), Instant::now());
+        Self { metrics, seats, began, grpc, method, status: None, ends_with: None }
     }
 
     fn around(
@@ -264,15 +292,15 @@ struct Handled {
     span: Span,
     context: Option<Context>,
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Held until the response has ended.
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Handled {
     /// Adds to the trailers how many calls are in flight here, for those who balance.
     fn report_load(&self, trailers: &mut HeaderMap) {
-        if let Some(permit) = &self.permit {
-            let in_flight = self.record.capacity.saturating_sub(permit.semaphore().available_permits());
-            load_report::report(trailers, in_flight as u64);
+        if self.permit.is_some() {
+            load_report::report(trailers, self.record.seats.taken() as u64);
         }
     }
 

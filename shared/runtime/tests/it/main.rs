@@ -5,7 +5,7 @@
 
 mod echo;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use echo::{Echo, EchoConfig};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -41,7 +41,7 @@ async fn identity_and_deadline_travel_with_the_call() {
     assert_eq!(ask(channel.clone(), "user").await.unwrap(), "local");
     let ada = context::scope(Context::acting_for("ada"), ask(channel.clone(), "user"));
     assert_eq!(ada.await.unwrap(), "ada");
-    let soon = std::time::Instant::now() + Duration::from_secs(3);
+    let soon = Instant::now() + Duration::from_secs(3);
     let left =
         context::scope(Context::acting_for("ada").until(soon), ask(channel.clone(), "left")).await.unwrap();
     assert!(left.parse::<u128>().unwrap() <= 3000, "{left}");
@@ -57,7 +57,7 @@ async fn an_idempotent_call_is_repeated_when_the_server_is_unavailable_for_a_mom
     assert_eq!(ask(channel.clone(), "unavailable once").await.unwrap(), "2 calls");
     let error = ask(channel.clone(), "unavailable").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "and not for ever");
-    let soon = std::time::Instant::now() + Duration::from_millis(400);
+    let soon = Instant::now() + Duration::from_millis(400);
     let late =
         context::scope(Context::acting_for("ada").until(soon), ask(channel, "unavailable, then never"));
     assert_eq!(
@@ -110,6 +110,34 @@ async fn calls_over_the_limit_are_refused_with_a_hint() {
     assert!(refused.retry_after.is_some());
     drop(waiting);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn who_watches_a_server_is_no_load_and_a_full_one_still_answers_probes() {
+    let mut config = EchoConfig::default();
+    config.lifecycle.max_in_flight = 1;
+    config.lifecycle.drain_timeout = Duration::from_millis(50);
+    let running = serve(config).await;
+    let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+    let mut health = HealthClient::new(Channel::direct(running.address));
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
+
+    let peer = Peer::at([running.address.to_string()]);
+    let channel = Channel::new("echo", &peer, &tasks, stopping.clone());
+    ask(channel.clone(), "user").await.unwrap();
+    let foreign = channel.pool().backends.list()[0].foreign(Instant::now());
+    assert!(foreign.abs() < f64::EPSILON, "it reports its calls, not its {foreign} watchers");
+
+    let full = tokio_util::task::AbortOnDropHandle::new(tasks.spawn(ask(channel.clone(), "never")));
+    while ask(channel.clone(), "user").await.is_ok() {}
+    let check = health.check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(check.into_inner().status, 1);
+    drop(full);
+    running.stop().await;
+    stopping.cancel();
+    tasks.close();
+    tasks.wait().await;
 }
 
 #[tokio::test]

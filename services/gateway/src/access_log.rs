@@ -26,7 +26,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 /// One call, as its line says it. Times are in milliseconds.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Line {
-    /// When it began, RFC 3339.
+    /// When it began, RFC 3339, to the microsecond.
     pub(crate) time: String,
     /// `POST` for gRPC.
     pub(crate) method: String,
@@ -58,6 +58,10 @@ pub(crate) struct Line {
     pub(crate) pool: String,
     /// The last backend it was sent to; empty when there was none.
     pub(crate) backend: String,
+    /// The hash of what keeps it with others like it, in hexadecimal; absent where the pool has no `hash_on`, or the call
+    /// not what that names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
     /// Who called.
     pub(crate) peer: String,
     #[serde(skip_serializing_if = "String::is_empty")]

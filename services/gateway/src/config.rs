@@ -150,6 +150,11 @@ pub struct Pool {
     /// How long a call may take when its client sets no deadline. Default 1 h, which suits the longest streams.
     #[serde(with = "duration")]
     pub timeout: Duration,
+    /// How long a response may go on before it ends as UNAVAILABLE, reason `STREAM_AGE`, for its client to open it again:
+    /// so that long streams move to replicas that came later. Up to a tenth sooner or later each, so that streams that
+    /// began together do not end together. Default `0s`: for any time.
+    #[serde(with = "duration")]
+    pub max_stream_age: Duration,
     /// `package.Service/Method` that a backend answers with its statistics; `GatewayService.GetStats` collects them.
     /// Default: none.
     pub stats_method: Option<String>,
@@ -177,6 +182,7 @@ impl Default for Pool {
             health: Health::default(),
             refresh: Duration::from_secs(5),
             timeout: Duration::from_secs(3600),
+            max_stream_age: Duration::ZERO,
             stats_method: None,
         }
     }

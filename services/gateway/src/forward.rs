@@ -50,12 +50,26 @@ pub(crate) struct Target {
     protocol: Protocol,
     timeout: Duration,
     hash_on: Option<HashOn>,
+    /// Zero for any.
+    max_stream_age: Duration,
 }
 
 impl Target {
     pub(crate) fn new(upstream: Arc<Upstream<Metered>>, config: &config::Pool) -> Self {
         let hash_on = config.hash_on.as_deref().and_then(HashOn::parse);
-        Self { upstream, protocol: config.protocol, timeout: config.timeout, hash_on }
+        Self {
+            upstream,
+            protocol: config.protocol,
+            timeout: config.timeout,
+            hash_on,
+            max_stream_age: config.max_stream_age,
+        }
+    }
+
+    /// When a stream that begins now ends here: after its age, a tenth more or less.
+    fn stream_ends(&self, now: Instant) -> Option<Instant> {
+        let age = self.max_stream_age;
+        (!age.is_zero()).then(|| now + age.mul_f64(0.2f64.mul_add(fastrand::f64(), 0.9)))
     }
 
     /// What keeps this call together with others like it.
@@ -171,10 +185,11 @@ impl Forwarder {
         received: Received,
     ) -> Response<Body> {
         let (target, grpc) = (&lane.target, passage.grpc());
-        let terms = match self.terms(&lane, &request, grpc) {
+        let mut terms = match self.terms(&lane, &request, grpc) {
             Ok(terms) => terms,
             Err(error) => return passage.refuse(error),
         };
+        passage.keyed(terms.key);
         if target.protocol == Protocol::Http {
             headers::strip_hop_by_hop(request.headers_mut());
         }
@@ -188,6 +203,8 @@ impl Forwarder {
         match target.upstream.call(request, &terms, &mut passage.course).await {
             Ok(mut response) => {
                 headers::strip_hop_by_hop(response.headers_mut());
+                // Only gRPC can say in the middle of a response that there is more to be had elsewhere.
+                terms.stream_ends = target.stream_ends(Instant::now()).filter(|_| grpc);
                 Forwarded::respond(response, passage, terms)
             }
             Err(_) if received.bytes() > limit => passage.refuse(MeshError::TooLarge { limit }),
@@ -217,6 +234,7 @@ impl Forwarder {
                 Priority::Batch => Class::Batch,
             },
             idle: rule.idle_timeout.map(Activity::new),
+            stream_ends: None,
         })
     }
 }

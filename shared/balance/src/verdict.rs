@@ -108,6 +108,8 @@ pub enum Timeout {
     FirstByte,
     /// Between two frames of a stream.
     StreamIdle,
+    /// For a stream to stay where it is.
+    StreamAge,
     /// For the whole call.
     Deadline {
         /// Who had set it.

@@ -137,6 +137,7 @@ impl Inner {
             key: None,
             class: Class::Interactive,
             idle: None,
+            stream_ends: None,
         };
         let sent = self.upstream.call(request.map(Replay::new), &terms, &mut Course::default()).await;
         sent.map(|response| self.finish(response, deadline.at()))

@@ -260,6 +260,12 @@ pub enum MeshError {
         /// The pool's name.
         pool: String,
     },
+    /// The stream has stayed with its backend for as long as it may.
+    #[error("{pool}: the stream has been open for as long as it may; open it again")]
+    StreamAge {
+        /// The pool's name.
+        pool: String,
+    },
     /// Metadata of the call that cannot be understood.
     #[error("{field}: {problem}")]
     Metadata {
@@ -287,7 +293,11 @@ impl MeshError {
     #[must_use]
     pub fn late(pool: &str, timeout: Timeout) -> Self {
         let pool = pool.to_owned();
-        if timeout == Timeout::StreamIdle { Self::Idle { pool } } else { Self::DeadlineExceeded { pool } }
+        match timeout {
+            Timeout::StreamIdle => Self::Idle { pool },
+            Timeout::StreamAge => Self::StreamAge { pool },
+            _ => Self::DeadlineExceeded { pool },
+        }
     }
 }
 
@@ -297,6 +307,7 @@ impl Classify for MeshError {
             Self::NoHealthyBackends { .. }
             | Self::Backend { .. }
             | Self::Idle { .. }
+            | Self::StreamAge { .. }
             | Self::ConnectionEnded => ErrorKind::Unavailable,
             Self::DeadlineExceeded { .. } => ErrorKind::DeadlineExceeded,
             Self::Metadata { .. } => ErrorKind::InvalidArgument,
@@ -310,6 +321,7 @@ impl Classify for MeshError {
             Self::Backend { .. } => "BACKEND_FAILED",
             Self::DeadlineExceeded { .. } => "DEADLINE_EXCEEDED",
             Self::Idle { .. } => "IDLE",
+            Self::StreamAge { .. } => "STREAM_AGE",
             Self::Metadata { .. } => "INVALID_METADATA",
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::Overloaded => "OVERLOADED",

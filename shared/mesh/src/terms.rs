@@ -32,6 +32,8 @@ pub struct Terms {
     pub class: Class,
     /// Ends the call when neither side sends anything for too long.
     pub idle: Option<Activity>,
+    /// When a response that has begun ends here, so that it is begun anew and balanced again.
+    pub stream_ends: Option<Instant>,
 }
 
 impl Terms {
@@ -39,10 +41,7 @@ impl Terms {
     #[must_use]
     pub fn next_limit(&self) -> Option<Instant> {
         let idle = self.idle.as_ref().map(Activity::idle_at);
-        match (self.deadline.at(), idle) {
-            (Some(deadline), Some(idle)) => Some(deadline.min(idle)),
-            (deadline, idle) => deadline.or(idle),
-        }
+        [self.deadline.at(), idle, self.stream_ends].into_iter().flatten().min()
     }
 
     /// Whether the call is over its time: when to look again, or what has run out.
@@ -52,6 +51,9 @@ impl Terms {
     pub fn over(&self, now: Instant) -> Result<Option<Instant>, Timeout> {
         if self.deadline.at().is_some_and(|deadline| deadline <= now) {
             return Err(Timeout::Deadline { whose: self.deadline.whose(), sent: true });
+        }
+        if self.stream_ends.is_some_and(|end| end <= now) {
+            return Err(Timeout::StreamAge);
         }
         match self.next_limit() {
             Some(limit) if limit <= now => Err(Timeout::StreamIdle),

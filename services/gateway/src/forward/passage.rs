@@ -89,7 +89,7 @@ impl Whence {
 }
 
 fn humantime(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
+    jiff::Timestamp::try_from(time).map(|time| format!("{time:.6}")).unwrap_or_default()
 }
 
 fn text(headers: &HeaderMap, name: &str) -> String {
@@ -134,6 +134,13 @@ impl Passage {
 
     pub(super) fn pool(&self) -> &str {
         &self.lane.rule.pool
+    }
+
+    /// What keeps it with others like it.
+    pub(super) fn keyed(&mut self, key: Option<u64>) {
+        if let Some(whence) = &mut self.whence {
+            whence.line.key = key.map(|key| format!("{key:016x}"));
+        }
     }
 
     /// The headers of a backend's response are here.

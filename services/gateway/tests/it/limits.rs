@@ -1,6 +1,6 @@
 //! What is refused or ended early, so that the rest is served.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -86,6 +86,33 @@ async fn a_stream_on_which_nothing_moves_is_ended_and_one_that_moves_is_not() {
     assert_eq!((error.kind, error.reason.as_str()), (ErrorKind::Unavailable, "IDLE"));
     sender.send(Bytes::from_static(b"still here")).await.unwrap();
     assert_eq!(moving.frame().await.unwrap().unwrap().into_data().unwrap(), "still here");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_has_stayed_for_long_ends_and_nobody_is_blamed() {
+    let backend = TestBackend::start().await;
+    let mut config = config(&[backend.address], &[], HealthKind::Tcp);
+    config.pools[0].max_stream_age = Duration::from_millis(300);
+    config.pools[0].outlier.consecutive_failures = 1;
+    let gateway = started(config).await;
+    let client = Client::connect(gateway.address).await;
+    let (sender, response) = client.open("Echo", &[]).await;
+    let mut body = response.into_body();
+    let began = Instant::now();
+    let trailers = loop {
+        // It moves all the time: this is not idleness.
+        let _ = sender.send(Bytes::from_static(b"tick")).await;
+        match body.frame().await.unwrap().unwrap().into_trailers() {
+            Ok(trailers) => break trailers,
+            Err(frame) => assert_eq!(frame.into_data().unwrap(), "tick"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert!(began.elapsed() >= Duration::from_millis(270), "{:?}", began.elapsed());
+    let error = CallError::from(tonic::Status::from_header_map(&trailers).unwrap());
+    assert_eq!((error.kind, error.reason.as_str()), (ErrorKind::Unavailable, "STREAM_AGE"));
+    client.unary("Echo", b"x", &[]).await.unwrap();
     gateway.stop().await;
 }
 

@@ -35,6 +35,8 @@ pub enum Cause {
     FirstByteTimeout,
     /// Nothing moved on the stream for too long.
     StreamIdle,
+    /// The stream is to begin anew, perhaps elsewhere.
+    StreamAge,
     /// The call's deadline.
     Deadline,
     /// The client went away.
@@ -86,6 +88,7 @@ impl Cause {
             Self::ConnectTimeout => "connect_timeout",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::StreamIdle => "stream_idle",
+            Self::StreamAge => "stream_age",
             Self::Deadline => "deadline",
             Self::Cancelled => "cancelled",
             Self::NoRoute => "no_route",
@@ -126,6 +129,7 @@ impl Cause {
             Self::ConnectFailed | Self::ConnectTimeout => Flag::UpstreamConnectionFailure,
             Self::FirstByteTimeout | Self::Deadline => Flag::UpstreamRequestTimeout,
             Self::StreamIdle => Flag::StreamIdleTimeout,
+            Self::StreamAge => Flag::UpstreamMaxStreamDurationReached,
             Self::Cancelled => Flag::DownstreamConnectionTermination,
             Self::NoRoute => Flag::NoRoute,
             Self::NoHealthyBackend => Flag::NoHealthyUpstream,
@@ -159,6 +163,7 @@ pub enum Flag {
     StreamIdleTimeout,
     UpstreamConnectionFailure,
     UpstreamConnectionTermination,
+    UpstreamMaxStreamDurationReached,
     UpstreamOverflow,
     UpstreamProtocolError,
     UpstreamRemoteReset,
@@ -177,6 +182,7 @@ impl Flag {
             Self::StreamIdleTimeout => "SI",
             Self::UpstreamConnectionFailure => "UF",
             Self::UpstreamConnectionTermination => "UC",
+            Self::UpstreamMaxStreamDurationReached => "UMSDR",
             Self::UpstreamOverflow => "UO",
             Self::UpstreamProtocolError => "UPE",
             Self::UpstreamRemoteReset => "UR",

@@ -148,9 +148,12 @@ const fn timed_out(timeout: Timeout, ending: &Ending<'_>) -> Verdict {
         }
         Timeout::FirstByte => (Cause::FirstByteTimeout, Code::Unavailable),
         Timeout::StreamIdle => (Cause::StreamIdle, Code::Unavailable),
+        Timeout::StreamAge => (Cause::StreamAge, Code::Unavailable),
         Timeout::Deadline { .. } => (Cause::Deadline, Code::DeadlineExceeded),
     };
     let blame = match timeout {
+        // The operator wants it elsewhere.
+        Timeout::StreamAge => Blame::Nobody,
         // While the client may still send, the silence may be its own.
         _ if !ending.request_complete => Blame::Nobody,
         // A caller that gives a millisecond must not be able to eject a backend by itself.

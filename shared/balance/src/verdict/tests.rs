@@ -218,6 +218,7 @@ fn time_limits() {
         (idle.into(), "stream_idle", Failed, Perhaps, unavailable, "SI"),
         (begun(idle.into()), "stream_idle", Failed, Yes, unavailable, "SI"),
         (still_sending(idle), "stream_idle", Nobody, Perhaps, unavailable, "SI"),
+        (begun(How::TimedOut(Timeout::StreamAge).into()), "stream_age", Nobody, Yes, unavailable, "UMSDR"),
         (deadline(Whose::Caller, true).into(), "deadline", Overloaded, Perhaps, late, "UT"),
         (deadline(Whose::Route, true).into(), "deadline", Failed, Perhaps, late, "UT"),
         (still_sending(deadline(Whose::Route, true)), "deadline", Nobody, Perhaps, late, "UT"),

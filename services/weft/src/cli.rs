@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use weft_balance::{MAX_WEIGHT, Policy};
 
 use crate::units;
 
@@ -247,6 +248,8 @@ pub(crate) enum GatewayCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Replay the calls of an access log against other balancing
+    Replay(ReplayArguments),
     /// Give a backend no more new calls
     Drain(BackendArguments),
     /// Give a drained backend calls again
@@ -281,6 +284,47 @@ pub(crate) struct BackendArguments {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `weft gateway replay`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// The access log, as the gateway writes it where its `access_log` is set; - for stdin
+    pub(crate) file: PathBuf,
+    /// The pool whose calls are replayed
+    #[arg(long)]
+    pub(crate) pool: String,
+    /// A policy to compare, as `balance` of a pool names it; all of them by default
+    #[arg(long = "balance", value_name = "POLICY", value_parser = policy)]
+    pub(crate) policies: Vec<Policy>,
+    /// A backend's weight; 1 by default
+    #[arg(long = "weight", value_name = "ADDRESS=N", value_parser = weight)]
+    pub(crate) weights: Vec<(String, u32)>,
+    /// How many calls each backend serves at a time, the others waiting; 0 for any number
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) slots: usize,
+    /// The most calls in flight to a backend; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_in_flight: u64,
+    /// Read no more than so many calls
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn policy(text: &str) -> Result<Policy, String> {
+    let named = Policy::ALL.into_iter().find(|policy| policy.as_str() == text);
+    named.ok_or_else(|| format!("must be one of {}", Policy::ALL.map(Policy::as_str).join(", ")))
+}
+
+fn weight(text: &str) -> Result<(String, u32), String> {
+    let (address, weight) = text.rsplit_once('=').ok_or("must be ADDRESS=N")?;
+    match weight.parse() {
+        Ok(weight @ 1..=MAX_WEIGHT) => Ok((address.to_owned(), weight)),
+        _ => Err(format!("the weight must be 1 to {MAX_WEIGHT}")),
+    }
 }
 
 /// `weft status`

@@ -1,6 +1,7 @@
 //! `weft gateway`: the pools behind the gateway, and what may be changed about them while it runs.
 
 mod explain;
+mod replay;
 
 use std::process::ExitCode;
 
@@ -44,49 +45,50 @@ struct Backend {
 
 /// Runs `weft gateway …`.
 pub(crate) async fn command(session: &Session, command: &GatewayCommand) -> anyhow::Result<ExitCode> {
-    let admin = session.admin().await?;
-    let (which, changed) = match command {
+    let admin = || session.admin();
+    let text = match command {
         GatewayCommand::Pools(arguments) => {
-            let pools: Vec<Pool> = admin.pools().await?.into_iter().map(Pool::from).collect();
-            let text = if arguments.json { json(&pools)? } else { table(&pools, session.out) };
-            terminal::print(&text)?;
-            return Ok(ExitCode::SUCCESS);
+            let pools: Vec<Pool> = admin().await?.pools().await?.into_iter().map(Pool::from).collect();
+            if arguments.json { json(&pools)? } else { table(&pools, session.out) }
         }
         GatewayCommand::Explain { pool, limit, json: as_json } => {
-            let picks = explain::Pick::all(admin.picks(pool, *limit).await?);
-            let text = if *as_json { json(&picks)? } else { explain::text(&picks, session.out) };
-            terminal::print(&text)?;
-            return Ok(ExitCode::SUCCESS);
+            let picks = explain::Pick::all(admin().await?.picks(pool, *limit).await?);
+            if *as_json { json(&picks)? } else { explain::text(&picks, session.out) }
         }
+        // Asks no gateway: the log may be yesterday's, from elsewhere.
+        GatewayCommand::Replay(arguments) => replay::command(arguments, session.out)?,
         GatewayCommand::Remove(which) => {
-            admin.remove_backend(&which.pool, &which.address).await?;
-            (which, None)
+            admin().await?.remove_backend(&which.pool, &which.address).await?;
+            if which.json { String::new() } else { format!("{} is out of {}\n", which.address, which.pool) }
         }
-        GatewayCommand::Drain(which) => (which, Some(admin.drain(&which.pool, &which.address).await?)),
-        GatewayCommand::Undrain(which) => (which, Some(admin.undrain(&which.pool, &which.address).await?)),
+        GatewayCommand::Drain(which) => {
+            changed(which, admin().await?.drain(&which.pool, &which.address).await?, session.out)?
+        }
+        GatewayCommand::Undrain(which) => {
+            changed(which, admin().await?.undrain(&which.pool, &which.address).await?, session.out)?
+        }
         GatewayCommand::Weight { backend: which, weight } => {
-            (which, Some(admin.set_weight(&which.pool, &which.address, *weight).await?))
+            let backend = admin().await?.set_weight(&which.pool, &which.address, *weight).await?;
+            changed(which, backend, session.out)?
         }
         GatewayCommand::Add { backend: which, weight } => {
-            (which, Some(admin.add_backend(&which.pool, &which.address, *weight).await?))
+            let backend = admin().await?.add_backend(&which.pool, &which.address, *weight).await?;
+            changed(which, backend, session.out)?
         }
     };
-    terminal::print(&told(which, changed.map(Backend::from), session.out)?)?;
+    terminal::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A backend as it stands after a change; `None` once it is removed.
-fn told(which: &BackendArguments, changed: Option<Backend>, paint: Paint) -> serde_json::Result<String> {
-    match changed {
-        Some(backend) if which.json => json(&backend),
-        Some(backend) => {
-            let mut table = heading();
-            table.row(row(&which.pool, &backend));
-            Ok(table.render(paint))
-        }
-        None if which.json => Ok(String::new()),
-        None => Ok(format!("{} is out of {}\n", which.address, which.pool)),
+/// A backend as it stands after a change.
+fn changed(which: &BackendArguments, backend: pb::Backend, paint: Paint) -> serde_json::Result<String> {
+    let backend = Backend::from(backend);
+    if which.json {
+        return json(&backend);
     }
+    let mut table = heading();
+    table.row(row(&which.pool, &backend));
+    Ok(table.render(paint))
 }
 
 fn json(value: &impl Serialize) -> serde_json::Result<String> {

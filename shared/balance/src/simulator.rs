@@ -10,6 +10,7 @@
 
 mod machine;
 mod measure;
+mod trace;
 
 use std::{
     cmp::Reverse,
@@ -20,6 +21,7 @@ use std::{
 pub use self::{
     machine::{Change, Machine},
     measure::{Report, Share},
+    trace::{Served, Trace},
 };
 use self::{
     machine::{Ending, Server},

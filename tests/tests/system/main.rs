@@ -11,6 +11,7 @@ mod faults;
 mod ingest;
 mod process;
 mod provider;
+mod replay;
 #[cfg(feature = "real-backends")]
 mod replicas;
 #[cfg(feature = "real-backends")]

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::Served;
 use crate::Backend;
 
 /// What came of a replay, without its warm-up.
@@ -114,34 +115,72 @@ impl Measure {
         }
     }
 
-    pub(super) fn report(mut self, backends: &[Arc<Backend>], left: u64) -> Report {
-        self.latencies.sort_unstable();
-        let quantile = |percent: usize| {
-            let last = self.latencies.len().saturating_sub(1);
-            self.latencies.get(last * percent / 100).copied().unwrap_or_default()
-        };
-        let all: u64 = self.calls.iter().sum();
-        let seconds = self.seconds.max(f64::MIN_POSITIVE);
-        let share = |(machine, backend): (usize, &Arc<Backend>)| Share {
+    pub(super) fn report(self, backends: &[Arc<Backend>], left: u64) -> Report {
+        let loads = self.load.iter().map(|load| load / self.seconds.max(f64::MIN_POSITIVE));
+        let shares = backends.iter().zip(loads).enumerate().map(|(machine, (backend, load))| Share {
             address: backend.address().to_owned(),
             calls: self.calls[machine],
-            share: self.calls[machine] as f64 / all.max(1) as f64,
+            share: 0.0,
             errors: self.errors[machine],
-            load: self.load[machine] / seconds,
-        };
-        let shares: Vec<Share> = backends.iter().enumerate().map(share).collect();
-        let mean = shares.iter().map(|share| share.load).sum::<f64>() / shares.len().max(1) as f64;
-        let most = shares.iter().map(|share| share.load).fold(0.0, f64::max);
+            load,
+        });
         Report {
-            p50: quantile(50),
-            p99: quantile(99),
-            errors: self.errors.iter().sum(),
             unhealthy: self.unhealthy,
             full: self.full,
-            max_over_mean: if mean > 0.0 { most / mean } else { 1.0 },
-            in_flight: self.in_flight / seconds,
+            in_flight: self.in_flight / self.seconds.max(f64::MIN_POSITIVE),
             left,
-            shares,
+            ..summarise(shares.collect(), self.latencies)
         }
+    }
+}
+
+/// What was measured when calls were served, in their order, by machines of those weights.
+pub(super) fn observed(calls: &[Served], weights: &[u32]) -> Report {
+    let last = calls.last().map_or(Duration::ZERO, |call| call.at);
+    let seconds = last.as_secs_f64().max(f64::MIN_POSITIVE);
+    let mut in_flight = vec![0.0; weights.len()];
+    let empty =
+        |machine| Share { address: super::address(machine), calls: 0, share: 0.0, errors: 0, load: 0.0 };
+    let mut shares: Vec<Share> = (0..weights.len()).map(empty).collect();
+    let mut latencies = Vec::with_capacity(calls.len());
+    for call in calls {
+        let share = &mut shares[call.machine];
+        share.calls += 1;
+        in_flight[call.machine] += call.took.min(last - call.at).as_secs_f64() / seconds;
+        if call.failed {
+            share.errors += 1;
+        } else {
+            latencies.push(call.took);
+        }
+    }
+    for ((share, in_flight), weight) in shares.iter_mut().zip(&in_flight).zip(weights) {
+        share.load = in_flight / f64::from((*weight).max(1));
+    }
+    Report { in_flight: in_flight.iter().sum(), ..summarise(shares, latencies) }
+}
+
+/// What follows from the counts and the times of the answered calls.
+fn summarise(mut shares: Vec<Share>, mut latencies: Vec<Duration>) -> Report {
+    latencies.sort_unstable();
+    let quantile = |percent: usize| {
+        let last = latencies.len().saturating_sub(1);
+        latencies.get(last * percent / 100).copied().unwrap_or_default()
+    };
+    let all: u64 = shares.iter().map(|share| share.calls).sum();
+    for share in &mut shares {
+        share.share = share.calls as f64 / all.max(1) as f64;
+    }
+    let mean = shares.iter().map(|share| share.load).sum::<f64>() / shares.len().max(1) as f64;
+    let most = shares.iter().map(|share| share.load).fold(0.0, f64::max);
+    Report {
+        p50: quantile(50),
+        p99: quantile(99),
+        errors: shares.iter().map(|share| share.errors).sum(),
+        unhealthy: 0,
+        full: 0,
+        max_over_mean: if mean > 0.0 { most / mean } else { 1.0 },
+        in_flight: 0.0,
+        left: 0,
+        shares,
     }
 }

@@ -117,10 +117,8 @@ pub(crate) async fn command(session: &Session, arguments: &AskArguments) -> anyh
                 Piece::Again(reason) => {
                     let gap = if at_line_start { "" } else { "\n" };
                     at_line_start = true;
-                    eprintln!(
-                        "{gap}{}",
-                        session.err.dim(format!("once again, because {}", printable(reason)))
-                    );
+                    let notice = format!("once again, because {}", printable(reason));
+                    terminal::tell(format!("{gap}{}", session.err.dim(notice)));
                     Ok(true)
                 }
             }
@@ -129,7 +127,7 @@ pub(crate) async fn command(session: &Session, arguments: &AskArguments) -> anyh
     if !at_line_start {
         terminal::print("\n")?;
     }
-    eprint!("{}", epilogue(&answer, session.err));
+    terminal::tell(epilogue(&answer, session.err));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -27,13 +27,13 @@ pub(crate) async fn command(session: &Session, command: &AssetCommand) -> anyhow
         }
         AssetCommand::Get { id, output } => {
             let size = get::run(&assets, id, output).await?;
-            println!("{} {}", output.display(), units::bytes(size));
+            terminal::print(&format!("{} {}\n", output.display(), units::bytes(size)))?;
         }
         AssetCommand::Ls => list(session, &assets).await?,
         AssetCommand::Rm { ids } => {
             for id in ids {
                 assets.delete(id).await?;
-                println!("{id} deleted");
+                terminal::print(&format!("{id} deleted\n"))?;
             }
         }
     }
@@ -43,7 +43,7 @@ pub(crate) async fn command(session: &Session, command: &AssetCommand) -> anyhow
 async fn list(session: &Session, assets: &Assets) -> anyhow::Result<()> {
     let all: Vec<Asset> = assets.list().try_collect().await?;
     if all.is_empty() {
-        eprintln!("no assets; `weft asset put <file>` stores one");
+        terminal::tell("no assets; `weft asset put <file>` stores one");
         return Ok(());
     }
     let mut table = Table::new(&[

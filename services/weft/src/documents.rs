@@ -32,7 +32,7 @@ pub(crate) async fn command(session: &Session, arguments: &DocumentsArguments) -
         }
     }
     if !any {
-        eprintln!("no documents; `weft ingest <folder>` brings some");
+        terminal::tell("no documents; `weft ingest <folder>` brings some");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,7 +20,7 @@ use futures::{TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 use weft_client::{Client, Patience};
 
-use crate::{cli::IngestArguments, session::Session};
+use crate::{cli::IngestArguments, session::Session, terminal};
 
 pub use progress::Progress;
 pub use report::Report;
@@ -119,11 +119,11 @@ pub(crate) async fn command(session: &Session, arguments: &IngestArguments) -> a
     progress.finish();
     let mut report = outcome.context("stopped half-way; run the same command again to finish the rest")?;
     report.failed.extend(found.unreadable);
-    eprint!("{}", report.failures(session.err));
-    println!("{}", report.summary(session.out));
+    terminal::tell(report.failures(session.err));
+    terminal::print(&(report.summary(session.out) + "\n"))?;
     if report.pending > 0 {
-        eprintln!(
-            "the rest goes on in the mesh: `weft documents --state pending` and `weft status` show how far it is"
+        terminal::tell(
+            "the rest goes on in the mesh: `weft documents --state pending` and `weft status` show how far it is",
         );
     }
     Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

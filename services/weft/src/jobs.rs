@@ -21,7 +21,7 @@ pub(crate) async fn command(session: &Session, command: &JobsCommand) -> anyhow:
         JobsCommand::Dead { queue } => {
             let dead: Vec<Job> = jobs.dead(queue).try_collect().await?;
             if dead.is_empty() {
-                eprintln!("no dead letters");
+                terminal::tell("no dead letters");
             } else {
                 terminal::print(&table(&dead).render(session.out))?;
             }
@@ -30,10 +30,12 @@ pub(crate) async fn command(session: &Session, command: &JobsCommand) -> anyhow:
             terminal::print(&told(&jobs.get(id).await?, session.out))?;
         }
         JobsCommand::Redrive(which) => {
-            println!("{} put back", units::counted(jobs.redrive(named(which)).await?, "job"));
+            let redriven = units::counted(jobs.redrive(named(which)).await?, "job");
+            terminal::print(&format!("{redriven} put back\n"))?;
         }
         JobsCommand::Discard(which) => {
-            println!("{} discarded", units::counted(jobs.discard(named(which)).await?, "job"));
+            let discarded = units::counted(jobs.discard(named(which)).await?, "job");
+            terminal::print(&format!("{discarded} discarded\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,6 @@
 //! what to do; without a terminal there are no escape codes; no replica outlives the process that started it.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr)] // this is the program that talks to a person
 
 pub mod ask;
 mod asset;
@@ -49,7 +48,7 @@ pub fn main() -> ExitCode {
         command => client(&session, command),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("{}", failure::explain(&error));
+        terminal::tell(failure::explain(&error));
         ExitCode::FAILURE
     })
 }

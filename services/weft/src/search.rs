@@ -17,7 +17,7 @@ const SHOWN_CHARS: usize = 240;
 pub(crate) async fn command(session: &Session, arguments: &SearchArguments) -> anyhow::Result<ExitCode> {
     let hits = session.client().await?.search().text(&arguments.text, arguments.limit).await?;
     if hits.is_empty() {
-        eprintln!("nothing found; `weft documents` shows what can be found");
+        terminal::tell("nothing found; `weft documents` shows what can be found");
     }
     for hit in &hits {
         if !terminal::print(&told(hit, session.out))? {

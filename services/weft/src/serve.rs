@@ -17,7 +17,10 @@ use tokio::sync::oneshot;
 use toml::Table;
 use weft_runtime::{Config as _, Running, Service, config::Sources};
 
-use crate::cli::{ServeArguments, Served};
+use crate::{
+    cli::{ServeArguments, Served},
+    terminal,
+};
 
 /// What a parent starts a replica with, before the service's name.
 pub(crate) const ARGUMENTS: [&str; 2] = ["serve", "--supervised"];
@@ -50,7 +53,7 @@ fn serve<S: Service>(arguments: ServeArguments) -> ExitCode {
     match replica::<S>() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{error}");
+            terminal::tell(error);
             ExitCode::from(EXIT_USAGE)
         }
     }

@@ -81,6 +81,15 @@ pub(crate) fn print(text: &str) -> io::Result<bool> {
     }
 }
 
+/// Writes to stderr, a line where the text does not end one. That nobody reads it is no error.
+pub(crate) fn tell(text: impl Display) {
+    let mut text = text.to_string();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Text from outside (a document, a model, a path) without the control characters that would drive the terminal.
 /// Line breaks and tabs stay.
 pub(crate) fn printable(text: &str) -> String {

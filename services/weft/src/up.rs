@@ -27,7 +27,7 @@ use weft_runtime::{config::Sources, telemetry};
 use crate::{
     cli::UpArguments,
     session::Session,
-    terminal::{Paint, printable},
+    terminal::{self, Paint, printable},
 };
 
 pub use config::Config;
@@ -51,12 +51,12 @@ pub(crate) fn command(session: &Session, arguments: &UpArguments) -> anyhow::Res
     let config = match loaded {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("{}", printable(&format!("error: {error}")));
+            terminal::tell(printable(&format!("error: {error}")));
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
     if arguments.check_config {
-        print!("{}", config.render()?);
+        terminal::print(&config.render()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = weft_runtime::runtime()?;
@@ -75,9 +75,9 @@ async fn run(config: Config, paint: Paint) -> anyhow::Result<()> {
         () = signals.next() => return Ok(()),
     };
     mesh.wait_ready(READY_TIMEOUT).await;
-    print!("{}", summary::render(&facts, &mesh, started.elapsed(), paint));
+    terminal::print(&summary::render(&facts, &mesh, started.elapsed(), paint))?;
     signals.next().await;
-    eprintln!("{}", paint.dim("stopping; once more to stop at once"));
+    terminal::tell(paint.dim("stopping; once more to stop at once"));
     tokio::select! {
         () = mesh.stop() => {}
         () = signals.next() => tracing::warn!("second signal, stopping at once"),

@@ -130,7 +130,8 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Telemetry {
-    /// Which log lines to write, as `target=level` directives. Default `info`.
+    /// Which log lines to write, as `target=level` directives. Default `info,lapin=off`: what that client of RabbitMQ
+    /// calls an error is often none, and what is one is told by who uses it.
     pub log: String,
     /// `pretty` (the default) or `json`.
     pub log_format: LogFormat,
@@ -141,7 +142,7 @@ pub struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log: "info".to_owned(), log_format: LogFormat::default(), otlp_endpoint: None }
+        Self { log: "info,lapin=off".to_owned(), log_format: LogFormat::default(), otlp_endpoint: None }
     }
 }
 

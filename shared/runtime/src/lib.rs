@@ -27,6 +27,6 @@ pub use assembly::{Accept, Assembly, Connection, Scope, Service};
 pub use config::Config;
 pub use listeners::{BindError, Listeners};
 pub use program::{main, run_until, run_with, runtime, termination};
-pub use readiness::Readiness;
+pub use readiness::{Readiness, STARTING};
 pub use serve::serve_connection;
 pub use start::{Running, install_tls_provider, start};

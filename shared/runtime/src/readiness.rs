@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Why a service that is stopping is not ready, which nobody has to be warned of.
+/// Why a service that is stopping is not ready.
 pub(crate) const DRAINING: &str = "draining";
+/// Why one that has just begun is not.
+pub const STARTING: &str = "starting";
 
 /// The readiness of a service. Clones share it. Not ready until first set.
 #[derive(Clone, Debug)]
@@ -13,7 +15,7 @@ pub struct Readiness(Arc<watch::Sender<Result<(), String>>>);
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(Err("starting".to_owned()))))
+        Self(Arc::new(watch::Sender::new(Err(STARTING.to_owned()))))
     }
 }
 
@@ -25,7 +27,10 @@ impl Readiness {
             if changed {
                 match &state {
                     Ok(()) => tracing::debug!("ready"),
-                    Err(reason) if reason == DRAINING => tracing::debug!(reason, "not ready"),
+                    // Nobody has to be warned of these.
+                    Err(reason) if reason == DRAINING || reason == STARTING => {
+                        tracing::debug!(reason, "not ready");
+                    }
                     Err(reason) => tracing::warn!(reason, "not ready"),
                 }
                 *current = state;

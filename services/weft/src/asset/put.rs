@@ -11,7 +11,7 @@ use weft_proto::assets::v1::{Asset, Visibility};
 use crate::{
     failure,
     session::Session,
-    terminal::{Paint, Tone, printable},
+    terminal::{self, Paint, Tone, printable},
     units,
 };
 
@@ -28,12 +28,13 @@ pub(super) async fn run(
         match put(assets, file, visibility, tags).await {
             Ok((asset, url, existed)) => {
                 let url = url.map(|url| absolute(session.gateway(), &url));
-                print!("{}", told(&asset, url.as_deref(), existed, session.out));
+                terminal::print(&told(&asset, url.as_deref(), existed, session.out))?;
             }
             Err(error) => {
                 failed = true;
                 let label = session.err.tone(Tone::Bad, "failed");
-                eprintln!("{label} {}: {}", file.display(), printable(&failure::reason(&error)));
+                let reason = printable(&failure::reason(&error));
+                terminal::tell(format!("{label} {}: {reason}", file.display()));
             }
         }
     }

@@ -10,7 +10,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::Report;
-use crate::units;
+use crate::{terminal, units};
 
 /// How often a line is written where there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -65,7 +65,7 @@ impl Progress {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
-                    eprintln!("{} of {}{note}", units::count(done), units::count(*total));
+                    terminal::tell(format!("{} of {}{note}", units::count(done), units::count(*total)));
                 }
             }
             Self::Silent => {}

@@ -11,7 +11,7 @@ use super::plan::{Plan, Stores};
 /// The sections of the file.
 const SECTIONS: [&str; 6] = ["gateway", "cache", "database", "queue", "assets", "telemetry"];
 /// What is logged unless `[telemetry]` says otherwise: on a terminal, the summary is what there is to read.
-const LOG: &str = "warn";
+const LOG: &str = "warn,lapin=off";
 
 /// Everything that `weft up` runs, as each service takes it.
 #[derive(Clone, Debug, Serialize)]

@@ -100,6 +100,8 @@ impl Checks {
             Verdict::Failed(_) => self.schedule.failed(now),
             _ => self.schedule.passed(now),
         }
+        // One that says so itself is being stopped, or waits for something that it reports.
+        let told = matches!(verdict, Verdict::NotServing(_));
         let change = match verdict {
             Verdict::Alive => None,
             Verdict::Passed => self.backend.checked(Ok(()), now),
@@ -112,16 +114,21 @@ impl Checks {
         };
         self.down = self.backend.health() == Health::Unhealthy;
         if let Some(health) = change {
-            self.report(health);
+            self.report(health, told);
         }
     }
 
-    fn report(&self, health: Health) {
+    fn report(&self, health: Health, told: bool) {
         let (pool, backend) = (self.pool.name(), self.backend.address());
         if health == Health::Healthy {
             tracing::info!(pool, backend, "backend is healthy");
         } else {
-            tracing::warn!(pool, backend, reason = self.backend.last_error(), "backend is unhealthy");
+            let reason = self.backend.last_error();
+            if told {
+                tracing::info!(pool, backend, reason, "backend is not serving");
+            } else {
+                tracing::warn!(pool, backend, reason, "backend is unhealthy");
+            }
             // Discovery looks whether there is another one instead.
             self.pool.changed();
         }

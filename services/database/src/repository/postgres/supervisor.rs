@@ -39,7 +39,7 @@ impl Supervisor {
     pub(super) fn new(options: PgConnectOptions) -> Self {
         Self {
             options,
-            health: watch::Sender::new(Err("not connected yet".to_owned())),
+            health: watch::Sender::new(Err(weft_runtime::STARTING.to_owned())),
             doubted: Notify::new(),
             started: Instant::now(),
             broke_at: AtomicU64::new(0),

@@ -35,6 +35,7 @@ pub fn split(text: &Text, chars: usize) -> Vec<Chunk> {
             let splitter = MarkdownSplitter::new(chars);
             let pieces = splitter.chunk_indices(content).take(MAX_CHUNKS);
             pieces
+                .filter(|(_, piece)| !is_bare_fence(piece))
                 .map(|(offset, piece)| Chunk {
                     heading: heading_at(&headings, offset),
                     text: piece.to_owned(),
@@ -42,6 +43,11 @@ pub fn split(text: &Text, chars: usize) -> Vec<Chunk> {
                 .collect()
         }
     }
+}
+
+/// Whether a piece is only what opens or closes a code block: the splitter leaves that over from a block that it splits.
+fn is_bare_fence(piece: &str) -> bool {
+    piece.lines().map(str::trim).all(|line| line.starts_with("```") || line.starts_with("~~~"))
 }
 
 fn headings(content: &str) -> Vec<Heading> {
@@ -96,6 +102,15 @@ mod tests {
         let headings: Vec<String> =
             split(&markdown(&content), 180).into_iter().map(|chunk| chunk.heading).collect();
         assert_eq!(headings, ["Guide", "Guide > Install", "Use"]);
+    }
+
+    #[test]
+    fn what_opens_a_code_block_is_no_chunk_of_its_own() {
+        let code: String = (0..60).map(|n| format!("let value_{n} = compute({n});\n")).collect();
+        let content = format!("# Example\n\nSome words before it.\n\n```rust,no_run\n{code}```\n");
+        let chunks = split(&markdown(&content), 400);
+        assert!(chunks.len() > 2 && chunks.iter().all(|chunk| chunk.text.contains(' ')), "{chunks:?}");
+        assert!(chunks.iter().any(|chunk| chunk.text.contains("value_59")), "{chunks:?}");
     }
 
     #[test]

@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(config.queue.data_dir, Path::new("state/queue"));
         assert_eq!(config.assets.data_dir, Path::new("state/assets"));
         assert!(config.cache.redis.url.is_none());
-        assert_eq!(config.telemetry.log, "warn");
+        assert_eq!(config.telemetry.log, LOG);
     }
 
     #[test]

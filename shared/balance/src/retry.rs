@@ -54,6 +54,9 @@ pub struct Policy {
     /// Whether an idempotent call is also sent again when the transport failed: reset, broken connection, no
     /// connection, no first byte in time. Default true.
     pub on_transport_failure: bool,
+    /// How long an attempt at an idempotent call may take to answer with its first byte, before it is given up for
+    /// another. Default none.
+    pub per_try_timeout: Option<Duration>,
     /// The waits.
     pub backoff: Backoff,
 }
@@ -64,6 +67,7 @@ impl Default for Policy {
             max_attempts: 3,
             codes: Codes::default().with(Code::Unavailable),
             on_transport_failure: true,
+            per_try_timeout: None,
             backoff: Backoff::default(),
         }
     }

@@ -254,6 +254,12 @@ pub enum MeshError {
         /// The pool's name.
         pool: String,
     },
+    /// No backend answered with a first byte within the time of an attempt.
+    #[error("{pool}: no answer began in time")]
+    FirstByte {
+        /// The pool's name.
+        pool: String,
+    },
     /// Neither side sent anything for too long.
     #[error("{pool}: nothing was sent for too long")]
     Idle {
@@ -294,6 +300,7 @@ impl MeshError {
     pub fn late(pool: &str, timeout: Timeout) -> Self {
         let pool = pool.to_owned();
         match timeout {
+            Timeout::FirstByte => Self::FirstByte { pool },
             Timeout::StreamIdle => Self::Idle { pool },
             Timeout::StreamAge => Self::StreamAge { pool },
             _ => Self::DeadlineExceeded { pool },
@@ -306,6 +313,7 @@ impl Classify for MeshError {
         match self {
             Self::NoHealthyBackends { .. }
             | Self::Backend { .. }
+            | Self::FirstByte { .. }
             | Self::Idle { .. }
             | Self::StreamAge { .. }
             | Self::ConnectionEnded => ErrorKind::Unavailable,
@@ -320,6 +328,7 @@ impl Classify for MeshError {
             Self::NoHealthyBackends { .. } => "NO_HEALTHY_BACKENDS",
             Self::Backend { .. } => "BACKEND_FAILED",
             Self::DeadlineExceeded { .. } => "DEADLINE_EXCEEDED",
+            Self::FirstByte { .. } => "FIRST_BYTE_TIMEOUT",
             Self::Idle { .. } => "IDLE",
             Self::StreamAge { .. } => "STREAM_AGE",
             Self::Metadata { .. } => "INVALID_METADATA",

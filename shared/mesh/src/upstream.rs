@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 use weft_balance::{
     Backend,
@@ -255,7 +255,7 @@ where
         let mut request = Request::from_parts(self.parts.clone(), body);
         self.prepare(&mut request, backend.address());
         let link = self.upstream.link(&backend);
-        let sent = self.within(link.send(request)).await;
+        let sent = self.within(self.in_time(link.send(request))).await.flatten();
         let (how, error) = match sent {
             Ok(Ok(response)) => {
                 return self.answered(tracked(response, lease, &link, pool, self.terms)).await;
@@ -309,6 +309,16 @@ where
         }
         if let Some(attempts) = self.history.previous_attempts(self.callers_attempts) {
             request.headers_mut().insert(PREVIOUS_ATTEMPTS, HeaderValue::from(attempts));
+        }
+    }
+
+    /// Waits for the first byte as long as one attempt may take for it. What cannot be sent again may take any time.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Timeout> {
+        match self.upstream.pool.settings().retry.per_try_timeout {
+            Some(limit) if self.terms.idempotent => {
+                timeout(limit, work).await.map_err(|_| Timeout::FirstByte)
+            }
+            _ => Ok(work.await),
         }
     }
 

@@ -155,6 +155,10 @@ pub struct Retry {
     pub max_attempts: u32,
     /// gRPC codes after which it is sent again, besides failures of the transport. Default `["UNAVAILABLE"]`.
     pub codes: BTreeSet<String>,
+    /// How long an attempt at it may take to answer with its first byte, before the backend is blamed and another one
+    /// asked: what saves calls from a backend that hangs. `0s` for any time, the default: no number suits all methods.
+    #[serde(with = "duration")]
+    pub per_try_timeout: Duration,
     /// The longest first wait; doubles each time, and each wait is drawn from nothing to it. Default 25 ms.
     #[serde(with = "duration")]
     pub backoff: Duration,
@@ -173,6 +177,7 @@ impl Default for Retry {
         Self {
             max_attempts: 3,
             codes: BTreeSet::from(["UNAVAILABLE".to_owned()]),
+            per_try_timeout: Duration::ZERO,
             backoff: backoff.base,
             max_backoff: backoff.max,
             budget_percent: budget.percent,
@@ -187,6 +192,7 @@ impl Retry {
             max_attempts: self.max_attempts,
             codes: self.codes.iter().filter_map(|name| code(name)).collect(),
             on_transport_failure: true,
+            per_try_timeout: Some(self.per_try_timeout).filter(|limit| !limit.is_zero()),
             backoff: Backoff { base: self.backoff, max: self.max_backoff },
         }
     }

@@ -1,6 +1,6 @@
 //! What is sent again, and what never is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use prost_types::{
@@ -82,6 +82,32 @@ async fn a_backend_that_asks_for_no_repetition_gets_none() {
     let (backends, gateway, client) = two(|config| config.routes[0].idempotent = true).await;
     let error = client.unary("Pushback", b"x", &[]).await.unwrap_err();
     assert_eq!((error.kind, calls(&backends)), (ErrorKind::Unavailable, 1));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_hangs_costs_an_idempotent_call_no_more_than_a_try() {
+    let (backends, gateway, client) = two(|config| {
+        config.routes[0].idempotent = true;
+        config.pools[0].retry.per_try_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let deadline = [("grpc-timeout", "20S")];
+    // It hangs on either, so each attempt ends after its time, and the call with the last.
+    let began = Instant::now();
+    let error = client.unary("Hang", b"x", &deadline).await.unwrap_err();
+    assert_eq!((error.kind, error.reason.as_str()), (ErrorKind::Unavailable, "FIRST_BYTE_TIMEOUT"));
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    assert_eq!(calls(&backends), 3, "three attempts");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_repeated_is_not_cut_off_by_the_time_of_a_try() {
+    let (backends, gateway, client) =
+        two(|config| config.pools[0].retry.per_try_timeout = Duration::from_millis(20)).await;
+    let error = client.unary("Hang", b"x", &[("grpc-timeout", "200m")]).await.unwrap_err();
+    assert_eq!((error.kind, calls(&backends)), (ErrorKind::DeadlineExceeded, 1));
     gateway.stop().await;
 }
 

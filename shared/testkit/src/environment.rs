@@ -14,6 +14,17 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// A number that a person sets to make a test larger than it usually is.
+///
+/// # Panics
+/// When the variable is set to something else.
+#[must_use]
+#[allow(clippy::panic, reason = "a test that did less than was asked for would seem to have passed")]
+pub fn number(name: &str, default: u64) -> u64 {
+    let Some(text) = variable(name) else { return default };
+    text.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {text}"))
+}
+
 /// Whether this process runs as root.
 pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)

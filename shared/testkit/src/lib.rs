@@ -40,6 +40,7 @@ mod shared;
 mod watchdog;
 
 pub use dns::{DnsFailure, DnsServer};
+pub use environment::number;
 pub use error::{Error, Result};
 pub use eventually::{eventually, eventually_ok};
 pub use ledger::record as record_server;

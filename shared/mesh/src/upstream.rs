@@ -151,7 +151,7 @@ where
         let mut before: Option<Outcome<B>> = None;
         let mut place: Option<retry::Retry> = None;
         loop {
-            let lease = match self.lease(&before, course).await {
+            let lease = match self.lease(course).await {
                 Ok(lease) => lease,
                 Err(error) => return before.unwrap_or(Err(error)),
             };
@@ -214,11 +214,11 @@ where
     }
 
     /// A place at a backend that was not tried, or, when a repetition finds none, at any.
-    async fn lease(&mut self, before: &Option<Outcome<B>>, course: &mut Course) -> Result<Lease, MeshError> {
+    async fn lease(&mut self, course: &mut Course) -> Result<Lease, MeshError> {
         let pool = &self.upstream.pool;
         let asked = Instant::now();
         let mut leased = self.within(pool.lease(&self.tried, self.terms)).await;
-        if before.is_some() && matches!(leased, Ok(Err(_))) {
+        if !self.tried.is_empty() && matches!(leased, Ok(Err(_))) {
             self.tried.clear();
             leased = self.within(pool.lease(&self.tried, self.terms)).await;
         }

@@ -45,6 +45,26 @@ async fn goaway_after_an_answer_moves_the_next_call_to_a_new_connection() {
     gateway.stop().await;
 }
 
+/// As when the only replica, or a gateway, is restarted: the next connection reaches the one that took its place.
+#[tokio::test]
+async fn a_call_above_the_last_id_goes_to_the_only_backend_again() {
+    let backend = Backend::start(&[], |mut wire, seen| async move {
+        let stream = wire.request().await?;
+        if seen.call() == 1 {
+            wire.send(&[Frame::goaway(0, NO_ERROR)]).await?;
+        } else {
+            wire.send(&answer(stream)).await?;
+        }
+        wire.drain().await
+    })
+    .await;
+    let gateway = gateway(&[backend.address]).await;
+    call(&client(gateway.address).await).await.unwrap();
+    assert_eq!((backend.seen.calls(), backend.seen.connections()), (2, 2));
+    at_rest(&gateway).await;
+    gateway.stop().await;
+}
+
 /// The first GOAWAY only warns; the second says which calls were taken. Those above it were not, and must succeed on
 /// another backend; those below it must be answered where they are.
 #[tokio::test]

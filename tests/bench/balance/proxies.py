@@ -1,8 +1,9 @@
 """The proxies that are compared, each configured as an operator would, with the same timeouts for an answer.
 
 - weft-gateway: its defaults, that is gRPC health checks and outlier ejection.
-- Envoy: LEAST_REQUEST (two choices, or weighted) and outlier_detection with its defaults. No active checks: the
-  backends would pass them whatever they do, and a passed check ends an ejection.
+- Envoy: LEAST_REQUEST (two choices, or weighted) and outlier_detection with its defaults, but for the most that it may
+  eject: the default of 10 % is nobody among four, so it has weft-gateway's 50 %. No active checks: the backends would
+  pass them whatever they do, and a passed check ends an ejection.
 - HAProxy: leastconn with TCP checks, no `observe`.
 - nginx: least_conn with kept connections, and max_fails and fail_timeout by default.
 
@@ -106,7 +107,7 @@ static_resources:
     type: STATIC
     connect_timeout: 1s
     lb_policy: LEAST_REQUEST
-    outlier_detection: {{}}
+    outlier_detection: {{ max_ejection_percent: 50 }}
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions

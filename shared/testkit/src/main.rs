@@ -1,15 +1,21 @@
-//! Private servers for a person at a terminal: `cargo run -p weft-testkit -- servers`.
+//! Private servers for a person at a terminal, `cargo run -p weft-testkit -- servers`, and what a benchmark starts.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "the configuration is its output")]
+#![allow(clippy::print_stdout, reason = "the configuration or the report is its output")]
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
-use weft_testkit::Servers;
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+use weft_testkit::{
+    Servers,
+    bench::{self, Backend, BackendOptions, Load},
+};
 
-/// Private Redis, PostgreSQL, RabbitMQ and S3, for tests and for trying things out.
+/// Private Redis, PostgreSQL, RabbitMQ and S3, for tests and for trying things out; backends and load for benchmarks.
 #[derive(Debug, Parser)]
 #[command(name = "weft-testkit", version)]
 struct Arguments {
@@ -25,6 +31,24 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         write: Option<PathBuf>,
     },
+    /// A gRPC backend that answers any unary call after the time that the call asks for.
+    ///
+    /// HTTP/2 with prior knowledge. A call's header `x-service-us` says for how long it is served; the answer has the
+    /// header `x-backend`, an empty message, and status 0 in the trailers.
+    ///
+    /// A request to `/control` on the same port, HTTP/1.1 too, changes how calls that come later are answered. Its header
+    /// `x-mode` is `well`, `slow=10` (ten times the service time), `fail_fast` (UNAVAILABLE at once) or `hang` (never).
+    /// `grpc.health.v1.Health/Check` says SERVING in every mode, `hang` too: only by its calls can anybody notice.
+    ///
+    /// `x-mode: reset` begins the account anew, and `x-mode: report` answers it as JSON: calls, their mean number in
+    /// flight (weighted by time), and samples `[tick, in flight]`, a tick being 10 ms since the epoch.
+    Backend(BackendOptions),
+    /// Sends gRPC calls to a gateway when they are due, whatever became of those before, and reports as JSON.
+    ///
+    /// Latency runs from when a call was due, not from when it could be sent. `added_ms` is latency without the service
+    /// time that the call asked for; timers add one or two milliseconds of it. Quantiles are those of calls that ended
+    /// well; the others are counted by how they ended. Ends when the last call has.
+    Load(Load),
     /// Serves the folders in a folder as S3 buckets.
     #[command(hide = true)]
     S3 {
@@ -47,11 +71,31 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = runtime(&command)?;
     match command {
         Command::Servers { write } => runtime.block_on(servers(write)),
+        Command::Backend(options) => runtime.block_on(backend(&options)),
+        Command::Load(load) => {
+            println!("{}", runtime.block_on(bench::run(&load))?.json());
+            Ok(())
+        }
         Command::S3 { root, port } => Ok(runtime.block_on(weft_testkit::serve_s3(&root, port))?),
     }
+}
+
+/// A benchmark starts several of them, which share the machine with what is measured: one thread each.
+fn runtime(command: &Command) -> std::io::Result<Runtime> {
+    let mut builder = match command {
+        Command::Backend(_) | Command::Load(_) => Builder::new_current_thread(),
+        Command::Servers { .. } | Command::S3 { .. } => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(2).enable_all().build()
+}
+
+async fn backend(options: &BackendOptions) -> anyhow::Result<()> {
+    let backend = Backend::bind(options).await.with_context(|| format!("listen on port {}", options.port))?;
+    eprintln!("{} listens on {}", options.name, backend.address());
+    match backend.serve().await? {}
 }
 
 async fn servers(write: Option<PathBuf>) -> anyhow::Result<()> {

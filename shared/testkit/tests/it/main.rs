@@ -1,6 +1,7 @@
-//! The proxy in front of an in-process server, and the private servers themselves.
+//! The proxy in front of an in-process server, the benchmark's programs, and the private servers themselves.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
+mod bench;
 mod proxy;
 
 #[cfg(feature = "real-backends")]

@@ -10,6 +10,7 @@
 tonic::include_proto!("grpc.testing");
 
 /// The same for peers that read it at run time: an encoded descriptor set.
+#[cfg(feature = "real-backends")]
 pub(crate) const DESCRIPTORS: &str = concat!(env!("OUT_DIR"), "/grpc.testing.bin");
 /// Which case a call belongs to, so that a server can tell of it.
 pub(crate) const CASE: &str = "weft-case";

@@ -41,8 +41,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 struct Counts {
     stopping: AtomicBool,
-    /// Calls that tonic's transport took and never sent.
-    unsent: AtomicU64,
+    /// Calls that tonic's transport gave up and nobody had processed.
+    unprocessed: AtomicU64,
     calls: AtomicU64,
     streams: AtomicU64,
     slowest_nanos: AtomicU64,
@@ -69,7 +69,7 @@ pub(crate) struct Load {
 pub(crate) struct Report {
     calls: u64,
     streams: u64,
-    unsent: u64,
+    unprocessed: u64,
     slowest: Duration,
     pub(crate) failures: BTreeMap<String, u64>,
 }
@@ -78,17 +78,22 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} unary calls (slowest {:.0?}), {} streams", self.calls, self.slowest, self.streams)?;
         write!(f, " of {MESSAGES} messages, {} failed", self.failures.values().sum::<u64>())?;
-        write!(f, "; {} were not sent at first by tonic", self.unsent)?;
+        write!(f, "; tonic gave up {} that nobody had processed", self.unprocessed)?;
         self.failures.iter().try_for_each(|(what, times)| write!(f, "\n  {times} x {what}"))
     }
 }
 
-/// Whether a call never left: the connection was told to go away between tonic's taking the call and its sending it.
-/// Other clients of gRPC send such a call on the next connection by themselves (gRFC A6), Weft's channel too.
-fn is_unsent(status: &Status) -> bool {
+/// Whether a call was certainly not processed: taken by tonic's transport and not sent before the connection ended, or
+/// sent after a first GOAWAY (which h2 does not heed) and above the last id of the second. Other clients of gRPC send
+/// such a call again by themselves (gRFC A6), Weft's channel too.
+fn is_unprocessed(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+        let unsent = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+        let above_last_id = error.downcast_ref::<h2::Error>().is_some_and(|error| {
+            error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+        });
+        if unsent || above_last_id {
             return true;
         }
         cause = error.source();
@@ -136,8 +141,8 @@ async fn call(mut client: Client, counts: Arc<Counts>) {
     while !counts.stopping.load(Ordering::Relaxed) {
         let began = Instant::now();
         let mut outcome = client.unary().await;
-        while outcome.as_ref().is_err_and(is_unsent) {
-            counts.unsent.fetch_add(1, Ordering::Relaxed);
+        while outcome.as_ref().is_err_and(is_unprocessed) {
+            counts.unprocessed.fetch_add(1, Ordering::Relaxed);
             outcome = client.unary().await;
         }
         let took = u64::try_from(began.elapsed().as_nanos()).unwrap();
@@ -150,8 +155,8 @@ async fn call(mut client: Client, counts: Arc<Counts>) {
 async fn receive(mut client: Client, counts: Arc<Counts>) {
     while !counts.stopping.load(Ordering::Relaxed) {
         let mut outcome = client.stream().await;
-        while outcome.as_ref().is_err_and(is_unsent) {
-            counts.unsent.fetch_add(1, Ordering::Relaxed);
+        while outcome.as_ref().is_err_and(is_unprocessed) {
+            counts.unprocessed.fetch_add(1, Ordering::Relaxed);
             outcome = client.stream().await;
         }
         counts.ended(&counts.streams, &format!("{}, stream", client.name()), outcome);
@@ -210,9 +215,9 @@ impl Load {
             caller.await.unwrap();
         }
         let (calls, streams) = self.reached();
-        let unsent = self.counts.unsent.load(Ordering::Relaxed);
+        let unprocessed = self.counts.unprocessed.load(Ordering::Relaxed);
         let slowest = Duration::from_nanos(self.counts.slowest_nanos.load(Ordering::Relaxed));
         let failures = std::mem::take(&mut *self.counts.failures.lock().unwrap());
-        Report { calls, streams, unsent, slowest, failures }
+        Report { calls, streams, unprocessed, slowest, failures }
     }
 }

@@ -87,6 +87,8 @@ pub struct Backend {
     slow_since: AtomicU64,
     foreign: Foreign,
     failures: AtomicU64,
+    /// When an answer of it last began or ended well; 0 while none has.
+    answered: AtomicU64,
     machine: Mutex<Machine>,
     detector: Mutex<Detector>,
 }
@@ -144,6 +146,7 @@ impl Backend {
             slow_since: AtomicU64::new(0),
             foreign: Foreign::default(),
             failures: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             machine: Mutex::new(machine),
             detector: Mutex::new(Detector::new(outlier, epoch.start())),
         }

@@ -32,6 +32,12 @@ impl InFlight {
         &self.backend
     }
 
+    /// When it was given to the backend.
+    #[must_use]
+    pub const fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Whether it is the one call that tries a backend whose ejection is over.
     #[must_use]
     pub const fn is_probe(&self) -> bool {

@@ -103,6 +103,17 @@ impl Backend {
 
     pub(crate) fn sample(&self, took: Duration, now: Instant) {
         self.hot.latency.sample(took, self.epoch.moment(now));
+        self.answered(now);
+    }
+
+    /// It has shown that it serves.
+    pub(crate) fn answered(&self, now: Instant) {
+        self.answered.store(self.epoch.moment(now).0, Ordering::Relaxed);
+    }
+
+    /// Whether it has shown that since a time.
+    pub(crate) fn has_answered_since(&self, began: Instant) -> bool {
+        self.answered.load(Ordering::Relaxed) >= self.epoch.moment(began).0
     }
 
     pub(crate) fn penalise(&self, now: Instant) {

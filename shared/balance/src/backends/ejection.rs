@@ -11,8 +11,11 @@ use crate::{
     health::Health,
     in_flight::InFlight,
     outlier::{State, Trip},
-    verdict::Verdict,
+    verdict::{Blame, Cause, Verdict},
 };
+
+/// What answers nobody for so long while calls wait, and does it to a few calls in a row, is taken to hang.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// What came of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,10 @@ impl Backends {
     /// Takes the verdict on a call, once, while its guard is alive. `random` is any number, for the jitter.
     pub fn observe(&self, call: &InFlight, verdict: &Verdict, now: Instant, random: u32) -> Observed {
         let backend = call.backend();
+        let verdict = &charged(call, verdict, now);
+        if verdict.blame == Blame::Success {
+            backend.answered(now);
+        }
         let mut detector = backend.detector();
         let trip = if call.is_probe() {
             // The pick has let it through; the detector learns of it now.
@@ -94,6 +101,17 @@ impl Backends {
     }
 }
 
+/// A deadline that its caller set is no hard failure of a backend, since by short ones a caller could eject it at will.
+/// But one that has answered nobody for as long as this call waited is not slow for this caller alone.
+fn charged(call: &InFlight, verdict: &Verdict, now: Instant) -> Verdict {
+    let late = verdict.cause == Cause::Deadline && verdict.blame == Blame::Overloaded;
+    let silent = || {
+        now.saturating_duration_since(call.began()) >= SILENCE
+            && !call.backend().has_answered_since(call.began())
+    };
+    if late && silent() { Verdict { blame: Blame::Failed, ..*verdict } } else { *verdict }
+}
+
 fn in_rotation(backend: &Arc<Backend>) -> bool {
     backend.health() != Health::Unhealthy && !backend.draining()
 }
@@ -104,7 +122,7 @@ mod tests {
     use crate::{
         Ask, Outcome, Settings, Thresholds,
         backend::{Desired, Origin},
-        verdict::{Ending, How, Place, classify},
+        verdict::{Ending, How, Place, Timeout, Whose, classify},
     };
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -168,6 +186,32 @@ mod tests {
         assert!(longer > time, "{longer:?}");
         assert_eq!(end_one(&backends, "10.0.0.1:1", b"0", later + longer), Observed::Readmitted);
         assert_eq!(backends.get("10.0.0.1:1").unwrap().ejection(later + longer), Ejection::None);
+    }
+
+    /// Five calls to a pool of three, all to one backend, that end by their callers' deadline after `waited`; `alive`
+    /// says whether another call to it is answered meanwhile.
+    fn end_late(waited: Duration, alive: bool) -> Observed {
+        let start = Instant::now();
+        let backends = pool(3, start);
+        let mut calls: Vec<_> = (0..18).map(|_| backends.pick(&Ask::at(start)).unwrap()).collect();
+        calls.retain(|call| call.backend().address() == "10.0.0.1:1");
+        let (other, end) = (calls.pop().unwrap(), start + waited);
+        if alive {
+            other.first_byte(start + waited / 2);
+        }
+        let deadline = How::TimedOut(Timeout::Deadline { whose: Whose::Caller, sent: true });
+        let verdict = classify(&Ending::from(deadline));
+        calls.iter().map(|call| backends.observe(call, &verdict, end, 0)).last().unwrap()
+    }
+
+    #[test]
+    fn deadlines_eject_who_answers_nobody_and_nobody_else() {
+        let hangs = end_late(SILENCE, false);
+        let by = Trip::ConsecutiveFailures;
+        assert!(matches!(hangs, Observed::Ejected { trip: Some(trip), .. } if trip == by), "{hangs:?}");
+        assert_eq!(end_late(SILENCE, true), Observed::Nothing, "another call was answered");
+        let short = SILENCE - Duration::from_millis(1);
+        assert_eq!(end_late(short, false), Observed::Nothing, "callers in a hurry eject nobody");
     }
 
     #[test]

@@ -166,7 +166,7 @@ async fn receive(mut client: Client, counts: Arc<Counts>) {
 
 fn stream() -> StreamingOutputCallRequest {
     let interval_us = i32::try_from(INTERVAL.as_micros()).unwrap();
-    let answer = ResponseParameters { size: ANSWER_BYTES, interval_us, ..ResponseParameters::default() };
+    let answer = ResponseParameters { size: ANSWER_BYTES, interval_us };
     StreamingOutputCallRequest { response_parameters: vec![answer; MESSAGES], ..Default::default() }
 }
 

@@ -19,7 +19,7 @@
 //!
 //! [`DnsServer`] is a stub in the test's own process: it answers what it was told, with the TTL it was told, or fails.
 //!
-//! [`bench`] has the backends and the load for a comparison of load balancers.
+//! [`mod@bench`] has the backends and the load for a comparison of load balancers.
 //!
 //! A server that cannot be had is an error that names what is missing and how to install it, never a skipped test.
 #![forbid(unsafe_code)]

@@ -15,7 +15,7 @@ use std::{
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::task::TaskTracker;
 use tonic::{
-    Status,
+    Request, Status,
     transport::{Channel, Endpoint},
 };
 use weft_testkit::eventually;
@@ -117,7 +117,7 @@ impl Client {
     }
 
     async fn unary(&mut self) -> Result<(), Status> {
-        let request = SimpleRequest { response_size: ANSWER_BYTES, ..SimpleRequest::default() };
+        let request = patient(SimpleRequest { response_size: ANSWER_BYTES, ..SimpleRequest::default() });
         match self {
             Self::Tonic(client) => client.unary_call(request).await.map(drop),
             Self::Weft(client) => client.unary_call(request).await.map(drop),
@@ -126,8 +126,8 @@ impl Client {
 
     async fn stream(&mut self) -> Result<(), Status> {
         let answers = match self {
-            Self::Tonic(client) => client.streaming_output_call(stream()).await,
-            Self::Weft(client) => client.streaming_output_call(stream()).await,
+            Self::Tonic(client) => client.streaming_output_call(patient(stream())).await,
+            Self::Weft(client) => client.streaming_output_call(patient(stream())).await,
         };
         let (mut answers, mut received) = (answers?.into_inner(), 0);
         while answers.message().await?.is_some() {
@@ -162,6 +162,13 @@ async fn receive(mut client: Client, counts: Arc<Counts>) {
         counts.ended(&counts.streams, &format!("{}, stream", client.name()), outcome);
         sleep(PAUSE).await;
     }
+}
+
+/// With a deadline that only a call that hangs can meet, however busy the machine.
+fn patient<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(LIMIT);
+    request
 }
 
 fn stream() -> StreamingOutputCallRequest {

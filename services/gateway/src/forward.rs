@@ -69,7 +69,8 @@ impl Target {
     /// When a stream that begins now ends here: after its age, a tenth more or less.
     fn stream_ends(&self, now: Instant) -> Option<Instant> {
         let age = self.max_stream_age;
-        (!age.is_zero()).then(|| now + age.mul_f64(0.2f64.mul_add(fastrand::f64(), 0.9)))
+        let jittered = age.mul_f64(0.2f64.mul_add(fastrand::f64(), 0.9));
+        if age.is_zero() { None } else { now.checked_add(jittered) }
     }
 
     /// What keeps this call together with others like it.

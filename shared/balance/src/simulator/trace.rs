@@ -10,8 +10,10 @@ use crate::Settings;
 
 /// Fewer answers than this say nothing of how fast a backend is.
 const MIN_SAMPLES: usize = 20;
-/// No call of a replayed trace is cut off.
-const NO_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// No call of a trace takes longer, whatever its log says.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// No backend is taken to be faster or slower than all together by more than this.
+const MOST_UNEVEN: f64 = 1000.0;
 
 /// A call as it was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,7 @@ impl Trace {
         let first = calls.first().map_or(Duration::ZERO, |call| call.at);
         for call in &mut calls {
             call.at -= first;
+            call.took = call.took.min(LONGEST);
         }
         let speeds = speeds(&calls, weights.len());
         Self { calls, weights, speeds }
@@ -88,7 +91,7 @@ impl Trace {
             settings,
             machines: self.weights.iter().zip(&self.speeds).map(machine).collect(),
             arrivals: self.calls.iter().map(arrival).collect(),
-            timeout: NO_TIMEOUT,
+            timeout: LONGEST.mul_f64(MOST_UNEVEN * MOST_UNEVEN),
             warm_up: Duration::ZERO,
         }
     }
@@ -106,7 +109,10 @@ fn speeds(calls: &[Served], machines: usize) -> Vec<f64> {
             return 1.0;
         }
         let own = median(times);
-        if own.is_zero() || all.is_zero() { 1.0 } else { all.div_duration_f64(own) }
+        if own.is_zero() || all.is_zero() {
+            return 1.0;
+        }
+        all.div_duration_f64(own).clamp(1.0 / MOST_UNEVEN, MOST_UNEVEN)
     };
     (0..machines).map(speed).collect()
 }
@@ -160,6 +166,20 @@ mod tests {
         let least = replay(&uneven().scenario(Settings::default(), 0), Instant::now());
         assert!(least.shares[1].share < 0.4, "{least:?}");
         assert!(least.max_over_mean < uneven().observed().max_over_mean);
+    }
+
+    #[test]
+    fn no_time_of_a_log_is_too_long() {
+        let call = |n: u32| Served {
+            took: if n.is_multiple_of(2) { Duration::MAX } else { Duration::from_nanos(1) },
+            ..served(n, 0, n as usize % 2)
+        };
+        let trace = Trace::new((0..200).map(call).collect(), vec![1, 1]);
+        for policy in Policy::ALL {
+            let report =
+                replay(&trace.scenario(Settings { policy, ..Settings::default() }, 1), Instant::now());
+            assert_eq!((report.shares.iter().map(|share| share.calls).sum::<u64>(), report.left), (200, 0));
+        }
     }
 
     #[test]

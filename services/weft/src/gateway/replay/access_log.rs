@@ -8,16 +8,15 @@ use std::{
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde::Deserialize;
-use weft_balance::simulator::Served;
+use weft_balance::{
+    simulator::Served,
+    verdict::{Blame, Ending, Hints, How, Place, classify},
+};
 
 use crate::cli::ReplayArguments;
 
 /// The longest line that is read: the gateway writes no longer ones.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
-
-/// Outcomes that are the backend's doing, as the gateway counts failures: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL,
-/// UNAVAILABLE, DATA_LOSS.
-const FAILURES: [u16; 5] = [2, 4, 13, 14, 15];
 
 /// What a line says that matters here.
 #[derive(Debug, Deserialize)]
@@ -32,8 +31,18 @@ struct Line {
 }
 
 impl Line {
+    /// Whether it counts against its backend, by the gateway's own rule.
     fn failed(&self) -> bool {
-        self.grpc_status.map_or(self.status >= 500, |code| FAILURES.contains(&code))
+        let code = self.grpc_status.map(|code| code.to_string());
+        let hints = Hints::default();
+        let how = match &code {
+            Some(code) => {
+                let status = Some((code.as_bytes(), Place::Trailers));
+                How::Grpc { http_status: self.status, status, hints }
+            }
+            None => How::Http { status: self.status, hints },
+        };
+        matches!(classify(&Ending::from(how)).blame, Blame::Failed | Blame::Overloaded)
     }
 }
 

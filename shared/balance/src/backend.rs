@@ -77,12 +77,15 @@ pub struct Backend {
     origin: Origin,
     epoch: Epoch,
     hash: u64,
-    changed: AtomicBool,
+    /// Its weight was set at run time.
+    reweighted: AtomicBool,
     suspected: AtomicBool,
     /// There when the pool began, and not judged yet.
     founding: AtomicBool,
     /// When its ejection ends.
     ejected_until: AtomicU64,
+    /// Until when the call that probes it after an ejection keeps others away; 0 if none does.
+    probed_until: AtomicU64,
     /// When its slow start began; 0 while nobody has noted the time.
     slow_since: AtomicU64,
     foreign: Foreign,
@@ -139,10 +142,11 @@ impl Backend {
             address: desired.address.clone(),
             origin: desired.origin,
             epoch,
-            changed: AtomicBool::new(false),
+            reweighted: AtomicBool::new(false),
             suspected: AtomicBool::new(false),
             founding: AtomicBool::new(founding),
             ejected_until: AtomicU64::new(0),
+            probed_until: AtomicU64::new(0),
             slow_since: AtomicU64::new(0),
             foreign: Foreign::default(),
             failures: AtomicU64::new(0),
@@ -176,10 +180,10 @@ impl Backend {
         self.hot.tier.load(Ordering::Relaxed)
     }
 
-    /// Whether its weight or drain state was changed at run time.
+    /// Whether an operator has changed its weight, or drains it.
     #[must_use]
     pub fn changed(&self) -> bool {
-        self.changed.load(Ordering::Relaxed)
+        self.reweighted.load(Ordering::Relaxed) || self.draining()
     }
 
     /// Whether it is drained.
@@ -333,6 +337,14 @@ impl Backend {
         let with_health = |flags| Some(Flags(flags).with_health(health).0);
         let _ = self.hot.flags.fetch_update(Ordering::Release, Ordering::Relaxed, with_health);
         Some(health)
+    }
+
+    fn forget_health(&self) {
+        let mut machine = self.machine();
+        machine.health.forget();
+        machine.last_error.clear();
+        let unknown = |flags| Some(Flags(flags).with_health(Health::Unknown).0);
+        let _ = self.hot.flags.fetch_update(Ordering::Release, Ordering::Relaxed, unknown);
     }
 
     fn begin_slow_start(&self, at: Moment) {

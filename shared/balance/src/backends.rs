@@ -5,7 +5,7 @@ pub(crate) mod list;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -54,8 +54,32 @@ pub struct Backends {
 struct Changes {
     /// Addresses removed at run time, which configuration and discovery do not bring back.
     removed: Vec<String>,
+    /// Backends that went with calls in flight; one that returns meanwhile has them still.
+    gone: Vec<Weak<Backend>>,
     /// Whether there has been a list with somebody in it.
     begun: bool,
+}
+
+impl Changes {
+    /// A backend that the list lacks: one that went with calls in flight, or a new one.
+    fn comes(&self, desired: &Desired, new: impl FnOnce() -> Arc<Backend>) -> Arc<Backend> {
+        let known = self
+            .gone
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|backend| (backend.address(), backend.origin()) == (&*desired.address, desired.origin));
+        let Some(known) = known else { return new() };
+        known.comes_back(desired);
+        known
+    }
+
+    /// Puts the next list in the place of this one.
+    fn swap(&mut self, list: &mut Arc<List>, next: Arc<[Arc<Backend>]>) {
+        let stays = |known: &Arc<Backend>| next.iter().any(|backend| Arc::ptr_eq(backend, known));
+        self.gone.retain(|gone| gone.upgrade().is_some_and(|gone| !stays(&gone)));
+        self.gone.extend(list.backends.iter().filter(|backend| !stays(backend)).map(Arc::downgrade));
+        *list = List::new(next, list.settings, Some(list));
+    }
 }
 
 impl Backends {
@@ -91,12 +115,12 @@ impl Backends {
     }
 
     /// Changes how the pool balances, for every pick that begins from now on. The size of the recorder stays.
-    pub fn configure(&self, settings: Settings) {
+    pub fn configure(&self, settings: Settings, now: Instant) {
         let mut list = self.write();
         *list = List::new(Arc::clone(&list.backends), settings, Some(&list));
         drop(list);
         for backend in self.list().iter() {
-            backend.detector().configure(settings.outlier);
+            backend.detector().configure(settings.outlier, now);
         }
     }
 
@@ -120,7 +144,9 @@ impl Backends {
     pub fn pick(&self, ask: &Ask<'_>) -> Result<InFlight, Refusal> {
         let ticket = self.ticket.fetch_add(1, Ordering::Relaxed);
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
-        let rules = Rules::new(&list.settings, ask.tried, self.epoch.moment(ask.now), ticket);
+        // In slow start a key must not go one way and then the other.
+        let lot = ask.key.unwrap_or(ticket);
+        let rules = Rules::new(&list.settings, ask.tried, self.epoch.moment(ask.now), lot);
         let trace = self.recorder.trace(ticket, &list, ask.now, ask.tried.len());
         Contest::new(&list, rules, ask.now, ticket, trace).run(ask)
     }
@@ -147,15 +173,7 @@ impl Backends {
             }
             let stays = list.backends.iter().find(|backend| backend.address() == want.address);
             next.push(stays.map_or_else(
-                || {
-                    Arc::new(Backend::new(
-                        want,
-                        self.thresholds(),
-                        list.settings.outlier,
-                        self.epoch,
-                        !changes.begun,
-                    ))
-                },
+                || changes.comes(want, || self.new_backend(want, &list.settings, !changes.begun)),
                 |backend| {
                     backend.configure(want);
                     Arc::clone(backend)
@@ -168,7 +186,11 @@ impl Backends {
             }
         }
         changes.begun |= !next.is_empty();
-        *list = List::new(next.into(), list.settings, Some(&list));
+        changes.swap(&mut list, next.into());
+    }
+
+    fn new_backend(&self, desired: &Desired, settings: &Settings, founding: bool) -> Arc<Backend> {
+        Arc::new(Backend::new(desired, self.thresholds(), settings.outlier, self.epoch, founding))
     }
 
     /// Adds a backend at run time, in tier 0.
@@ -184,10 +206,9 @@ impl Backends {
         }
         changes.removed.retain(|other| other != address);
         let desired = Desired { address: address.to_owned(), weight, tier: 0, origin: Origin::Added };
-        let backend =
-            Arc::new(Backend::new(&desired, self.thresholds(), list.settings.outlier, self.epoch, false));
+        let backend = changes.comes(&desired, || self.new_backend(&desired, &list.settings, false));
         let next = list.backends.iter().cloned().chain([Arc::clone(&backend)]).collect();
-        *list = List::new(next, list.settings, Some(&list));
+        changes.swap(&mut list, next);
         Ok(backend)
     }
 
@@ -205,7 +226,7 @@ impl Backends {
             changes.removed.push(address.to_owned());
         }
         let next = list.backends.iter().filter(|backend| backend.address() != address).cloned().collect();
-        *list = List::new(next, list.settings, Some(&list));
+        changes.swap(&mut list, next);
         Ok(())
     }
 

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
+/// How much later the stamp of another thread may be.
+const LEAD_MILLIS: u32 = 60_000;
+
 /// When a pool was made. All its backends count from there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epoch(Instant);
@@ -44,14 +47,15 @@ impl Moment {
 pub(crate) struct Stamp(pub(crate) u32);
 
 impl Stamp {
-    /// How long ago it was. A stamp of another thread may be a little later than `now`, and then is new.
+    /// How long ago it was, up to 49 days. A stamp of another thread may be a little later than `now`, and then is new.
     pub(crate) fn age(self, now: Self) -> Duration {
         Duration::from_millis(self.age_millis(now).into())
     }
 
     /// [`age`](Self::age) in milliseconds.
     pub(crate) fn age_millis(self, now: Self) -> u32 {
-        now.0.wrapping_sub(self.0).cast_signed().max(0).cast_unsigned()
+        let age = now.0.wrapping_sub(self.0);
+        if age > u32::MAX - LEAD_MILLIS { 0 } else { age }
     }
 }
 
@@ -73,6 +77,8 @@ mod tests {
     fn stamps_survive_their_wrap_and_a_clock_that_is_a_little_behind() {
         assert_eq!(Stamp(u32::MAX - 1).age_millis(Stamp(3)), 5);
         assert_eq!(Stamp(10).age_millis(Stamp(7)), 0);
+        let days = 30 * 24 * 3600 * 1000;
+        assert_eq!(Stamp(7).age_millis(Stamp(7 + days)), days, "old is not new");
         assert_eq!(Stamp(7).age(Stamp(10)), Duration::from_millis(3));
     }
 

@@ -20,6 +20,9 @@ pub(crate) struct Picked {
     pub(crate) call: InFlight,
     /// Its place in the list.
     pub(crate) index: usize,
+    /// As it was when it won, and with what score.
+    pub(crate) seen: Seen,
+    pub(crate) score: f64,
     pub(crate) reason: Reason,
 }
 
@@ -66,7 +69,7 @@ impl<'a> Contest<'a> {
             .of_grade(Grade::Healthy, ask.key)
             .or_else(|| self.of_grade(Grade::Unchecked, ask.key))
             .or_else(|| self.in_panic(ask.key));
-        let Some(Picked { call, index, reason }) = picked else {
+        let Some(Picked { call, index, seen, score, reason }) = picked else {
             let (refusal, reason) = if self.is_full() {
                 (Refusal::Full, Reason::Full)
             } else {
@@ -76,6 +79,7 @@ impl<'a> Contest<'a> {
             return Err(refusal);
         };
         call.backend().count_call();
+        self.trace.chosen(index, &seen, score);
         self.trace.finish(Some(index), if call.is_probe() { Reason::Probe } else { reason });
         Ok(call)
     }

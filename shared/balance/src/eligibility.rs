@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     backend::{
         Backend,
-        flags::{DRAINING, EJECTED, FOREIGN, Flags, PROBING, REFUSED, SLOW},
+        flags::{DRAINING, EJECTED, FOREIGN, Flags, REFUSED, SLOW},
     },
     clock::Moment,
     health::Health,
@@ -103,8 +103,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) tried: &'a [Arc<Backend>],
     pub(crate) at: Moment,
-    /// Differs from pick to pick.
-    ticket: u64,
+    /// Differs from pick to pick, but not between those of one key.
+    lot: u64,
     grade: Grade,
     /// Only this tier; `None` for any.
     tier: Option<u8>,
@@ -116,14 +116,9 @@ pub(crate) struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     /// Any healthy backend that was not tried.
-    pub(crate) const fn new(
-        settings: &'a Settings,
-        tried: &'a [Arc<Backend>],
-        at: Moment,
-        ticket: u64,
-    ) -> Self {
+    pub(crate) const fn new(settings: &'a Settings, tried: &'a [Arc<Backend>], at: Moment, lot: u64) -> Self {
         let cap = if settings.max_in_flight == 0 { u64::MAX } else { settings.max_in_flight };
-        Self { settings, tried, at, ticket, grade: Grade::Healthy, tier: None, cap, plain: tried.is_empty() }
+        Self { settings, tried, at, lot, grade: Grade::Healthy, tier: None, cap, plain: tried.is_empty() }
     }
 
     /// The same for another grade and tier.
@@ -183,7 +178,7 @@ impl<'a> Rules<'a> {
             return Ok(0);
         }
         let ended = backend.ejection_ended(self.at).ok_or(LeftOut::Ejected)?;
-        if flags.has(PROBING) { Err(LeftOut::Probing) } else { Ok(ended) }
+        if backend.is_probed(self.at) { Err(LeftOut::Probing) } else { Ok(ended) }
     }
 
     /// Takes slow start and foreign load into account.
@@ -200,7 +195,7 @@ impl<'a> Rules<'a> {
         };
         // In its share of the picks it takes part with its whole weight: a pool that is idle would otherwise give it
         // nothing to warm up with, since a lower weight loses every comparison of backends without calls.
-        if fraction(self.ticket ^ backend.hash()) >= factor {
+        if fraction(self.lot ^ backend.hash()) >= factor {
             seen.weight *= factor;
         }
         if seen.cap != u64::MAX {

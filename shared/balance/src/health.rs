@@ -120,6 +120,11 @@ impl HealthMachine {
         change
     }
 
+    /// Starts anew.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::new(self.thresholds);
+    }
+
     /// Nobody checks this backend.
     pub fn assume_healthy(&mut self) -> Option<Health> {
         (self.state != Health::Healthy).then(|| self.enter(Health::Healthy)).flatten()

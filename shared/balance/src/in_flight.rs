@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::backend::{Backend, Outcome};
@@ -17,13 +17,20 @@ pub struct InFlight {
     began: Instant,
     /// Which ejection this call probes the end of; 0 if none.
     probes: u64,
+    /// Until when no other call probes it.
+    probed_until: u64,
     answered: AtomicBool,
 }
 
 impl InFlight {
     /// Wraps a reservation that has been counted already.
-    pub(crate) const fn reserved(backend: Arc<Backend>, began: Instant, probes: u64) -> Self {
-        Self { backend, began, probes, answered: AtomicBool::new(false) }
+    pub(crate) const fn reserved(
+        backend: Arc<Backend>,
+        began: Instant,
+        probes: u64,
+        probed_until: u64,
+    ) -> Self {
+        Self { backend, began, probes, probed_until, answered: AtomicBool::new(false) }
     }
 
     /// The picked backend.
@@ -44,17 +51,20 @@ impl InFlight {
         self.probes != 0
     }
 
-    /// The response has begun: its time becomes a latency sample, the first time this is called.
+    /// The response has begun: its time becomes a latency sample, the first time this is called. A
+    /// [probe](Self::is_probe), which may be a stream that goes on for hours, keeps no other call away any longer.
     pub fn first_byte(&self, now: Instant) {
         if !self.answered.swap(true, Ordering::Relaxed) {
             self.backend.sample(now.saturating_duration_since(self.began), now);
+            self.backend.end_probe(self.probed_until);
         }
     }
 
-    /// The backend failed the call: a penalty of 5 s becomes a latency sample, however fast the failure was.
-    pub fn failed(&self, now: Instant) {
+    /// The backend failed the call: the [penalty](crate::verdict::Verdict::penalty) becomes a latency sample, however
+    /// fast the failure was.
+    pub fn failed(&self, penalty: Duration, now: Instant) {
         self.answered.store(true, Ordering::Relaxed);
-        self.backend.penalise(now);
+        self.backend.penalise(penalty, now);
     }
 
     /// Records how the call ended, apart from ending it. The success of a [probe](Self::is_probe) ends the ejection.
@@ -68,6 +78,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.backend.release(self.is_probe());
+        self.backend.release(self.probed_until);
     }
 }

@@ -47,8 +47,8 @@ pub enum Refused<T> {
 /// What a pop found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Popped<T> {
-    /// The most urgent call that is in time.
-    pub next: Option<T>,
+    /// The most urgent call that is in time, and where it stood.
+    pub next: Option<(Place, T)>,
     /// Calls that are too late, to be told so; they have left the line.
     pub late: Vec<T>,
 }
@@ -114,7 +114,12 @@ impl<T> Queue<T> {
     pub fn pop(&mut self, now: Instant) -> Popped<T> {
         let late = self.expire(now);
         let next = self.interactive.pop_first().or_else(|| self.batch.pop_first());
-        Popped { next: next.map(|(_, call)| call), late }
+        Popped { next, late }
+    }
+
+    /// Puts a call back where it stood, because there was nothing for it yet.
+    pub fn restore(&mut self, place: Place, call: T) {
+        self.of(place.class).insert(place, call);
     }
 
     /// Takes all late calls out of the line, in its order.

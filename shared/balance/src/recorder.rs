@@ -86,7 +86,7 @@ pub struct PickRecord {
     pub chosen: Option<String>,
     /// The backends that the call had tried before.
     pub tried: usize,
-    /// The backends that were looked at, at most [`RECORDED_CANDIDATES`].
+    /// The backends that were looked at, at most [`RECORDED_CANDIDATES`], the one that won among them.
     pub candidates: Vec<Candidate>,
     /// How many backends more the pool had.
     pub others: usize,
@@ -236,6 +236,16 @@ impl Trace<'_> {
             weight: seen.weight as f32,
             standing: Standing::Score(score as f32),
         });
+    }
+
+    /// Notes the one that won, in place of another if there are too many.
+    pub(crate) fn chosen(&mut self, index: usize, seen: &Seen, score: f64) {
+        let Some((slot, _)) = &mut self.slot else { return };
+        let noted = slot.candidates.iter().take(slot.len).any(|noted| noted.index as usize == index);
+        if !noted && slot.len == RECORDED_CANDIDATES {
+            slot.len -= 1;
+            self.candidate(index, seen, score);
+        }
     }
 
     /// Notes a backend that is not.

@@ -15,6 +15,7 @@ mod trace;
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -27,7 +28,10 @@ use self::{
     machine::{Ending, Server},
     measure::Measure,
 };
-use crate::{Ask, Backends, Desired, InFlight, Origin, Outcome, Refusal, Settings, Thresholds};
+use crate::{
+    Ask, Backend, Backends, Desired, Health, InFlight, Origin, Outcome, Refusal, Settings, Thresholds,
+    verdict::PENALTY,
+};
 
 /// A call of the trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +82,10 @@ struct Simulation<'a> {
     backends: Backends,
     start: Instant,
     servers: Vec<Server>,
+    /// Which machines are listed.
+    listed: Vec<bool>,
+    /// All backends that there have been.
+    seen: Vec<Arc<Backend>>,
     events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
     made: u64,
     running: Vec<Option<Running>>,
@@ -93,29 +101,21 @@ pub fn replay(scenario: &Scenario, start: Instant) -> Report {
         simulation.measure.pass(at, &simulation.backends.list());
         simulation.happen(at, &event);
     }
-    let left = simulation.backends.list().iter().map(|backend| backend.in_flight()).sum();
-    simulation.measure.report(&simulation.backends.list(), left)
+    let left = simulation.seen.iter().map(|backend| backend.in_flight()).sum();
+    simulation.measure.report(left)
 }
 
 impl<'a> Simulation<'a> {
     fn new(scenario: &'a Scenario, start: Instant) -> Self {
         let backends = Backends::new(Thresholds::default(), scenario.settings, start);
-        let desired = |(index, machine): (usize, &Machine)| Desired {
-            address: address(index),
-            weight: machine.weight,
-            tier: machine.tier,
-            origin: Origin::Config,
-        };
-        backends.reconcile(&scenario.machines.iter().enumerate().map(desired).collect::<Vec<_>>());
-        for backend in backends.list().iter() {
-            backend.checked(Ok(()), start);
-        }
         let last = scenario.arrivals.last().map_or(Duration::ZERO, |arrival| arrival.at);
         Self {
             scenario,
             backends,
             start,
             servers: scenario.machines.iter().map(Server::new).collect(),
+            listed: vec![true; scenario.machines.len()],
+            seen: Vec::new(),
             events: BinaryHeap::new(),
             made: 0,
             running: scenario.arrivals.iter().map(|_| None).collect(),
@@ -124,6 +124,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn prepare(&mut self) {
+        self.list(Duration::ZERO);
         for (machine, of) in self.scenario.machines.iter().enumerate() {
             for (change, (at, _)) in of.changes.iter().enumerate() {
                 self.schedule(*at, Event::Change { machine, change });
@@ -131,6 +132,26 @@ impl<'a> Simulation<'a> {
         }
         if let Some(first) = self.scenario.arrivals.first() {
             self.schedule(first.at, Event::Arrive { call: 0 });
+        }
+    }
+
+    /// Lists the machines that are to be listed. Those that come are well.
+    fn list(&mut self, at: Duration) {
+        let desired = |(index, machine): (usize, &Machine)| Desired {
+            address: address(index),
+            weight: machine.weight,
+            tier: machine.tier,
+            origin: Origin::Config,
+        };
+        let machines = self.scenario.machines.iter().enumerate().filter(|(index, _)| self.listed[*index]);
+        self.backends.reconcile(&machines.map(desired).collect::<Vec<_>>());
+        for backend in self.backends.list().iter() {
+            if backend.health() == Health::Unknown {
+                backend.checked(Ok(()), self.start + at);
+            }
+            if !self.seen.iter().any(|seen| Arc::ptr_eq(seen, backend)) {
+                self.seen.push(Arc::clone(backend));
+            }
         }
     }
 
@@ -151,12 +172,17 @@ impl<'a> Simulation<'a> {
     fn change(&mut self, at: Duration, machine: usize, change: usize) {
         let (_, change) = self.scenario.machines[machine].changes[change];
         self.servers[machine].change(change);
+        if matches!(change, Change::Listed | Change::Unlisted) {
+            self.listed[machine] = change == Change::Listed;
+            return self.list(at);
+        }
         let Some(backend) = self.backends.get(&address(machine)) else { return };
         match change {
             Change::Down => drop(backend.mark_down("simulated", self.start + at)),
             Change::Up => drop(backend.checked(Ok(()), self.start + at)),
             Change::Weight(weight) => drop(self.backends.set_weight(backend.address(), weight)),
             Change::Speed(_) | Change::FailFast(_) | Change::Hang | Change::Well => {}
+            Change::Listed | Change::Unlisted => {}
         }
     }
 
@@ -200,7 +226,7 @@ impl<'a> Simulation<'a> {
                 guard.record(Outcome::Success);
             }
             Ending::Failed => {
-                guard.failed(now);
+                guard.failed(PENALTY, now);
                 guard.record(Outcome::Failure);
             }
         }
@@ -212,7 +238,7 @@ impl<'a> Simulation<'a> {
 
     fn time_out(&mut self, at: Duration, call: usize) {
         let Some(Running { guard, machine, .. }) = self.running[call].take() else { return };
-        guard.failed(self.start + at);
+        guard.failed(PENALTY, self.start + at);
         guard.record(Outcome::Failure);
         drop(guard);
         self.measure.ended(self.scenario.arrivals[call].at, at, machine, true);

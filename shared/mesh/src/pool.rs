@@ -13,13 +13,13 @@ use tokio::sync::{Notify, watch};
 use weft_balance::{
     Ask, Backend, Backends, InFlight, Observed, Refusal, Thresholds,
     retry::{self, Budget},
-    verdict::{Blame, Cause, Verdict},
+    verdict::{Cause, Verdict},
 };
 
 use self::room::Room;
 pub use self::tally::Tally;
 pub(crate) use self::tally::count;
-use crate::{error::MeshError, lease::Lease, probe::Check, terms::Terms};
+use crate::{error::MeshError, lease::Lease, probe::Check, replay::Progress, terms::Terms};
 
 /// What a pool's backends speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Pool {
     /// an [`Upstream`](crate::upstream::Upstream) the protocol that it was made with.
     pub fn configure(&self, settings: Settings) {
         self.backends.configure_thresholds(settings.thresholds);
-        self.backends.configure(settings.balance);
+        self.backends.configure(settings.balance, Instant::now());
         self.budget.configure(settings.budget.percent, settings.budget.least);
         self.room.configure(settings.waiting);
         self.settings.store(Arc::new(settings));
@@ -172,7 +172,7 @@ impl Pool {
     /// Tells the probes that the list of backends changed.
     pub fn changed(&self) {
         self.disturbed.notify_waiters();
-        self.room.made();
+        self.room.made(&self.backends);
     }
 
     /// A connection to a backend ended: it may be gone, so it is checked now instead of at the next interval.
@@ -185,18 +185,23 @@ impl Pool {
 
     /// A call is over: whoever waits may have its place.
     pub(crate) fn freed(&self) {
-        self.room.made();
+        self.room.made(&self.backends);
     }
 
     /// Takes the verdict on an attempt.
     pub(crate) fn observe(&self, call: &InFlight, verdict: &Verdict, now: Instant) {
         self.tally.ended(verdict);
         let backend = call.backend();
-        if matches!(verdict.blame, Blame::Failed | Blame::Overloaded) {
-            call.failed(now);
+        if let Some(penalty) = verdict.penalty() {
+            call.failed(penalty, now);
         }
-        if matches!(verdict.cause, Cause::ConnectFailed | Cause::ConnectTimeout | Cause::RefusedStream) {
-            self.mark_down(backend, verdict.cause.label(), now);
+        match verdict.cause {
+            Cause::ConnectFailed | Cause::ConnectTimeout => {
+                self.mark_down(backend, verdict.cause.label(), now);
+            }
+            // It may be about to stop, or only have enough to do.
+            Cause::RefusedStream => self.suspect(backend.address()),
+            _ => {}
         }
         match self.backends.observe(call, verdict, now, fastrand::u32(..)) {
             Observed::Ejected { trip, time } => {
@@ -229,34 +234,40 @@ impl Pool {
         }
     }
 
-    /// Picks the backend for a call, leaving out those it has tried; waits for room where all have none.
+    /// Picks the backend for a call, leaving out those it has tried; waits for room where all have none. `sent` tells how
+    /// far the call's request has come.
     pub(crate) async fn lease(
         self: &Arc<Self>,
         tried: &[Arc<Backend>],
         terms: &Terms,
+        sent: Progress,
     ) -> Result<Lease, MeshError> {
-        let pick = || self.backends.pick(&Ask { tried, key: terms.key, now: Instant::now() });
-        let lease = |call| Lease::new(call, Arc::clone(self));
-        // Those who wait already come first.
-        let mut picked = if self.room.is_contended() { Err(Refusal::Full) } else { pick() };
-        if picked.as_ref().is_err_and(|refusal| *refusal == Refusal::NoneHealthy) {
+        let mut picked = self.pick(tried, terms).await;
+        if matches!(picked, Err(Refusal::NoneHealthy)) {
             if !*self.resolved.borrow() {
                 // The caller's deadline bounds this wait, and discovery ends it either way.
                 let _ = self.resolved.subscribe().wait_for(|resolved| *resolved).await;
             }
             // Better one that failed calls than none at all.
             self.backends.readmit_when_last(Instant::now());
-            picked = pick();
+            picked = self.pick(tried, terms).await;
         }
         match picked {
-            Ok(call) => Ok(lease(call)),
-            Err(Refusal::Full) => match self.room.wait(terms, &self.tally, pick).await {
-                Ok(call) => Ok(lease(call)),
-                Err(Refusal::Full) => Err(MeshError::Overloaded),
-                Err(Refusal::NoneHealthy) => Err(self.none_healthy()),
-            },
+            Ok(call) => Ok(Lease::new(call, Arc::clone(self), terms, sent)),
+            Err(Refusal::Full) => Err(MeshError::Overloaded),
             Err(Refusal::NoneHealthy) => Err(self.none_healthy()),
         }
+    }
+
+    async fn pick(&self, tried: &[Arc<Backend>], terms: &Terms) -> Result<InFlight, Refusal> {
+        // Those who wait already come first.
+        if !self.room.is_contended() {
+            let picked = self.backends.pick(&Ask { tried, key: terms.key, now: Instant::now() });
+            if !matches!(picked, Err(Refusal::Full)) {
+                return picked;
+            }
+        }
+        self.room.wait(&self.backends, tried, terms, &self.tally).await
     }
 
     fn none_healthy(&self) -> MeshError {

@@ -10,12 +10,10 @@ pub(crate) const DRAINING: u32 = 1 << 2;
 pub(crate) const REFUSED: u32 = 1 << 3;
 /// It was ejected; whether its time is over is another word.
 pub(crate) const EJECTED: u32 = 1 << 4;
-/// A call that probes it after an ejection is in flight.
-pub(crate) const PROBING: u32 = 1 << 5;
 /// It may be in slow start.
-pub(crate) const SLOW: u32 = 1 << 6;
+pub(crate) const SLOW: u32 = 1 << 5;
 /// It has reported foreign load.
-pub(crate) const FOREIGN: u32 = 1 << 7;
+pub(crate) const FOREIGN: u32 = 1 << 6;
 
 /// A snapshot of the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,12 @@ use std::{
 
 use super::{
     Backend,
-    flags::{EJECTED, Flags, PROBING, SLOW},
+    flags::{EJECTED, Flags, SLOW},
 };
 use crate::{clock::Moment, in_flight::InFlight};
+
+/// How long one probe keeps others away. It may take long to its first byte, or never come there.
+const PROBE_TIME: Duration = Duration::from_secs(5);
 
 impl Backend {
     pub(crate) fn flags(&self) -> Flags {
@@ -67,6 +70,31 @@ impl Backend {
         let _ = self.hot.flags.compare_exchange(seen.0, ended, Ordering::AcqRel, Ordering::Relaxed);
     }
 
+    /// Whether a call that probes it keeps others away.
+    pub(crate) fn is_probed(&self, at: Moment) -> bool {
+        self.probed_until.load(Ordering::Acquire) > at.0
+    }
+
+    /// Takes the place of the one call that probes it. Returns until when, 0 for no probe at all; `None` if it is taken.
+    fn claim_probe(&self, probes: u64, now: Instant) -> Option<u64> {
+        if probes == 0 {
+            return Some(0);
+        }
+        let (at, until) = (self.epoch.moment(now), self.epoch.moment(now + PROBE_TIME).0);
+        let taken = self.probed_until.load(Ordering::Acquire);
+        let free = taken <= at.0;
+        let claim =
+            || self.probed_until.compare_exchange(taken, until, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        (free && claim()).then_some(until)
+    }
+
+    /// The call that probed it until then keeps others away no longer.
+    pub(crate) fn end_probe(&self, until: u64) {
+        if until != 0 {
+            let _ = self.probed_until.compare_exchange(until, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a call if there are fewer than `cap`, and takes the place of the probe if it is to be one (`probes` is
     /// not 0). Returns the guard and the count before it.
     pub(crate) fn reserve(self: &Arc<Self>, cap: u64, probes: u64, now: Instant) -> Option<(InFlight, u64)> {
@@ -77,19 +105,17 @@ impl Backend {
             let below = |count| (count < cap).then(|| count + 1);
             in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).ok()?
         };
-        if probes != 0 && self.set(PROBING, true) {
+        let Some(probed_until) = self.claim_probe(probes, now) else {
             in_flight.fetch_sub(1, Ordering::Relaxed);
             return None;
-        }
-        Some((InFlight::reserved(Arc::clone(self), now, probes), before))
+        };
+        Some((InFlight::reserved(Arc::clone(self), now, probes, probed_until), before))
     }
 
     /// The opposite of [`reserve`](Self::reserve).
-    pub(crate) fn release(&self, probe: bool) {
+    pub(crate) fn release(&self, probed_until: u64) {
         self.hot.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if probe {
-            self.set(PROBING, false);
-        }
+        self.end_probe(probed_until);
     }
 
     /// A probe of the ejection that ended at `probes` succeeded. A new ejection meanwhile stands.
@@ -116,8 +142,9 @@ impl Backend {
         self.answered.load(Ordering::Relaxed) >= self.epoch.moment(began).0
     }
 
-    pub(crate) fn penalise(&self, now: Instant) {
-        self.hot.latency.penalise(self.epoch.moment(now));
+    /// Books a latency that it did not have, so that it attracts fewer calls.
+    pub(crate) fn penalise(&self, penalty: Duration, now: Instant) {
+        self.hot.latency.sample(penalty, self.epoch.moment(now));
     }
 
     pub(crate) fn count_call(&self) {

@@ -1,9 +1,11 @@
 //! Ejection, load reports and latency samples of one backend, seen through its pool.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::*;
-use crate::{Ask, Backends, InFlight, LeftOut, Policy, Reason, Refusal, Settings, Standing};
+use crate::{
+    Ask, Backends, InFlight, LeftOut, Policy, Reason, Refusal, Settings, Standing, verdict::PENALTY,
+};
 
 fn pool(addresses: &[&str], settings: Settings) -> (Backends, Instant) {
     let now = Instant::now();
@@ -69,6 +71,30 @@ fn a_half_open_backend_gets_one_call_at_a_time_until_one_succeeds() {
     assert!((least - 0.1).abs() < 1e-6, "it returns by slow start");
 }
 
+/// A probe may be a stream that goes on for hours, and its success is only known at its end.
+#[test]
+fn a_probe_keeps_others_away_until_its_first_byte_or_for_a_while() {
+    let (backends, now) = pool(&["a:1", "b:1"], Settings::default());
+    let (a, b) = (backends.get("a:1").unwrap(), backends.get("b:1").unwrap());
+    a.eject_until(now);
+    let at = |millis| now + Duration::from_millis(millis);
+    let pick = |millis| backends.pick(&Ask { tried: &[Arc::clone(&b)], key: None, now: at(millis) });
+    let answered = pick(0).unwrap();
+    assert_eq!(pick(1).unwrap_err(), Refusal::NoneHealthy);
+    answered.first_byte(at(2));
+    let silent = pick(2).unwrap();
+    assert_eq!(pick(3).unwrap_err(), Refusal::NoneHealthy);
+    drop(answered);
+    assert_eq!(pick(4).unwrap_err(), Refusal::NoneHealthy, "it ends its own place only");
+    let next = pick(5002).unwrap();
+    assert!(next.is_probe() && silent.is_probe());
+    drop(silent);
+    assert_eq!(pick(5003).unwrap_err(), Refusal::NoneHealthy);
+    drop(next);
+    assert!(pick(5004).is_ok());
+    assert_eq!(a.in_flight(), 0);
+}
+
 #[test]
 fn a_probe_of_an_older_ejection_does_not_end_a_newer_one() {
     let (backends, now) = pool(&["a:1"], Settings::default());
@@ -113,7 +139,7 @@ fn only_the_first_byte_is_a_sample_and_a_failure_is_a_slow_one() {
     call.first_byte(at(900));
     assert_eq!(a.latency(at(20)).unwrap().as_millis(), 20);
     let other = backends.pick(&Ask::at(at(30))).unwrap();
-    other.failed(at(31));
+    other.failed(PENALTY, at(31));
     other.first_byte(at(32));
     assert_eq!(a.latency(at(31)).unwrap().as_secs(), 5);
 }

@@ -44,6 +44,7 @@ impl Backends {
             backend.answered(now);
         }
         let mut detector = backend.detector();
+        let before = detector.state();
         let trip = if call.is_probe() {
             // The pick has let it through; the detector learns of it now.
             let _ = detector.admit(now);
@@ -51,20 +52,11 @@ impl Backends {
         } else {
             detector.observe(verdict, now)
         };
-        if call.is_probe() && trip.is_none() {
-            return match detector.state() {
-                State::Ejected { until, .. } | State::Probing { until, .. } => {
-                    backend.eject_until(until);
-                    let time = until.saturating_duration_since(now);
-                    if time.is_zero() { Observed::Nothing } else { Observed::Ejected { trip: None, time } }
-                }
-                State::Serving { .. } => {
-                    backend.readmit(now);
-                    Observed::Readmitted
-                }
-            };
-        }
-        let Some(trip) = trip else { return Observed::Nothing };
+        let Some(trip) = trip else {
+            // Another probe may have decided before this one.
+            let decided = call.is_probe() && detector.state() != before;
+            return if decided { probed(backend, detector.state(), now) } else { Observed::Nothing };
+        };
         // One at a time, so that two that trip at once do not both count the other as serving.
         let _changes = self.changes();
         let (total, ejected) = self.rotation(now);
@@ -98,6 +90,21 @@ impl Backends {
             ejected += usize::from(backend.ejection(now) != Ejection::None);
         }
         (total, ejected)
+    }
+}
+
+/// Does what a probe has decided.
+fn probed(backend: &Backend, state: State, now: Instant) -> Observed {
+    match state {
+        State::Ejected { until, .. } | State::Probing { until, .. } => {
+            backend.eject_until(until);
+            let time = until.saturating_duration_since(now);
+            if time.is_zero() { Observed::Nothing } else { Observed::Ejected { trip: None, time } }
+        }
+        State::Serving { .. } => {
+            backend.readmit(now);
+            Observed::Readmitted
+        }
     }
 }
 

@@ -40,6 +40,66 @@ fn counters_and_run_time_changes_survive_a_reconcile() {
     assert_eq!(a.in_flight(), 0);
 }
 
+/// A name that resolves to nothing for a moment, or to others, must not hide what still runs.
+#[test]
+fn a_backend_that_goes_and_comes_back_has_its_calls_and_its_ejection_but_not_its_health() {
+    let (backends, now) = pool();
+    backends.reconcile(&[want("a:1", 1)]);
+    let a = backends.get("a:1").unwrap();
+    a.checked(Ok(()), now);
+    a.eject_until(now + Duration::from_secs(9));
+    backends.set_draining("a:1", true).unwrap();
+    backends.reconcile(&[]);
+    let (call, number) = a.reserve(u64::MAX, 0, now).unwrap();
+    drop(a);
+    backends.reconcile(&[want("b:1", 1)]);
+    backends.reconcile(&[want("a:1", 7)]);
+    let a = backends.get("a:1").unwrap();
+    assert_eq!((a.in_flight(), number, a.weight()), (1, 0, 7));
+    assert_eq!((a.health(), a.is_ejected(now), a.draining()), (Health::Unknown, true, true));
+    drop(call);
+    assert_eq!(a.in_flight(), 0);
+    drop(a);
+
+    backends.reconcile(&[]);
+    backends.reconcile(&[want("a:1", 7)]);
+    assert!(!backends.get("a:1").unwrap().is_ejected(now), "nothing of it was left");
+}
+
+#[test]
+fn a_drain_that_ended_leaves_the_weight_to_the_configuration() {
+    let (backends, _) = pool();
+    backends.reconcile(&[want("a:1", 1)]);
+    backends.set_draining("a:1", true).unwrap();
+    assert!(backends.get("a:1").unwrap().changed());
+    backends.set_draining("a:1", false).unwrap();
+    backends.reconcile(&[want("a:1", 4)]);
+    let a = backends.get("a:1").unwrap();
+    assert_eq!((a.weight(), a.changed()), (4, false));
+}
+
+/// Whichever weight slow start gives it, a key goes by the same one every time.
+#[test]
+fn in_slow_start_a_key_stays_where_it_is() {
+    let (backends, now) = pool();
+    backends.configure(Settings { policy: Policy::Rendezvous, ..Settings::default() }, now);
+    backends.reconcile(&[want("a:1", 1), want("b:1", 1)]);
+    for address in ["a:1", "b:1"] {
+        backends.get(address).unwrap().checked(Ok(()), now);
+    }
+    backends.get("b:1").unwrap().mark_down("refused", now);
+    backends.get("b:1").unwrap().checked(Ok(()), now);
+    let chosen = |key: u64| {
+        let ask = Ask { key: Some(crate::hash(&key.to_le_bytes())), ..Ask::at(now + Duration::from_secs(9)) };
+        backends.pick(&ask).unwrap().backend().address().to_owned()
+    };
+    let homes: Vec<_> = (0..200).map(chosen).collect();
+    assert!(homes.iter().any(|home| home == "a:1") && homes.iter().any(|home| home == "b:1"));
+    for _ in 0..20 {
+        assert_eq!((0..200).map(chosen).collect::<Vec<_>>(), homes);
+    }
+}
+
 #[test]
 fn bad_changes_are_refused() {
     let (backends, now) = pool();
@@ -57,18 +117,19 @@ fn bad_changes_are_refused() {
 fn settings_change_for_the_next_pick_and_rounds_go_on() {
     let (backends, now) = pool();
     let round_robin = Settings { policy: Policy::RoundRobin, ..Settings::default() };
-    backends.configure(round_robin);
+    backends.configure(round_robin, now);
     backends.reconcile(&[want("a:1", 1), want("b:1", 1)]);
     for backend in backends.list().iter() {
         backend.checked(Ok(()), now);
     }
     let mut order = Vec::new();
     for _ in 0..4 {
-        backends.configure(Settings { max_in_flight: backends.settings().max_in_flight + 9, ..round_robin });
+        backends
+            .configure(Settings { max_in_flight: backends.settings().max_in_flight + 9, ..round_robin }, now);
         order.push(backends.pick(&Ask::at(now)).unwrap().backend().address().to_owned());
     }
     assert_eq!(order, ["a:1", "b:1", "a:1", "b:1"]);
-    backends.configure(Settings::default());
+    backends.configure(Settings::default(), now);
     drop(backends.pick(&Ask::at(now)).unwrap());
     let policies: Vec<Policy> = backends.recorded().iter().map(|record| record.policy).collect();
     assert_eq!(policies[..2], [Policy::LeastConnections, Policy::RoundRobin]);
@@ -160,7 +221,7 @@ fn counters_return_to_zero_under_churn() {
             changes += 1;
             let stays = |(i, want): (usize, &Desired)| (i % 5 != changes % 5).then(|| want.clone());
             let policy = Policy::ALL[changes % 4];
-            backends.configure(Settings { policy, max_in_flight: 200, ..Settings::default() });
+            backends.configure(Settings { policy, max_in_flight: 200, ..Settings::default() }, now);
             backends.reconcile(&desired.iter().enumerate().filter_map(stays).collect::<Vec<_>>());
             let list = backends.list();
             for backend in list.iter() {
@@ -181,7 +242,7 @@ fn counters_return_to_zero_under_churn() {
     assert!(calls > PICKS as u64, "{calls}");
     assert!(all.iter().all(|backend| backend.in_flight() == 0));
     // No probe is left open either: everybody whose ejection is over may be tried, once at a time.
-    backends.configure(Settings::default());
+    backends.configure(Settings::default(), now);
     backends.list().iter().for_each(|backend| backend.eject_until(now));
     let probes: Vec<InFlight> =
         backends.list().iter().map(|_| backends.pick(&Ask::at(now)).unwrap()).collect();

@@ -61,8 +61,11 @@ impl Detector {
         Self { settings, state, consecutive: 0, window: Window::new(settings.window, now) }
     }
 
-    /// Judges by other settings from now on; what is known of the window stays.
-    pub const fn configure(&mut self, settings: Settings) {
+    /// Judges by other settings from now on. What is known of the window stays, unless its length changes.
+    pub fn configure(&mut self, settings: Settings, now: Instant) {
+        if settings.window != self.settings.window {
+            self.window = Window::new(settings.window, now);
+        }
         self.settings = settings;
     }
 

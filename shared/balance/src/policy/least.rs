@@ -40,12 +40,12 @@ pub(crate) fn pick(contest: &mut Contest<'_>, cost: impl Fn(&Backend) -> f64) ->
             Some(winner) => winner,
             None => scan(contest, &cost)?,
         };
-        let Winner { index, seen, reason, .. } = winner;
+        let Winner { index, seen, score: least, reason } = winner;
         let Some((call, before)) = contest.reserve(index, &seen) else { continue };
         let mine = score(&Seen { in_flight: before, ..seen }, cost(&contest.backends()[index]));
-        let settled = race == RACES || !exact || mine <= winner.score;
+        let settled = race == RACES || !exact || mine <= least;
         if settled || !beaten(contest, index, mine, &cost) {
-            return Some(Picked { call, index, reason });
+            return Some(Picked { call, index, seen, score: least, reason });
         }
     }
     None
@@ -59,7 +59,7 @@ fn score(seen: &Seen, cost: f64) -> f64 {
 /// The best of all.
 #[inline]
 fn scan(contest: &mut Contest<'_>, cost: &impl Fn(&Backend) -> f64) -> Option<Winner> {
-    let (mut best, mut least) = (0, f64::INFINITY);
+    let (mut best, mut least) = (None, f64::INFINITY);
     // Which backends have the least score, as bits, and how many there are.
     let (mut ties, mut equals, mut eligible) = (0_u64, 0_u64, 0_usize);
     let list = contest.list;
@@ -75,22 +75,23 @@ fn scan(contest: &mut Contest<'_>, cost: &impl Fn(&Backend) -> f64) -> Option<Wi
         contest.trace.candidate(index, &seen, score);
         eligible += 1;
         if score < least {
-            (best, least, ties, equals) = (index, score, bit(index), 1);
+            (best, least, ties, equals) = (Some((index, seen)), score, bit(index), 1);
         } else if score <= least {
             (ties, equals) = (ties | bit(index), equals + 1);
         }
     }
-    if equals > 1 {
-        best = turn(contest, ties, equals).unwrap_or(best);
-    }
     let reason = match (eligible, equals) {
-        (0, _) => return None,
         (1, _) => Reason::OnlyOne,
         (_, 1) => Reason::LeastLoad,
         _ => Reason::Tie,
     };
-    let seen = contest.rules.judge(&list.backends[best]).ok()?;
-    Some(Winner { index: best, seen, score: least, reason })
+    if equals > 1 {
+        // One that can take no call any more leaves it to the first of them.
+        let turn = turn(contest, ties, equals);
+        let judged = turn.and_then(|index| Some((index, contest.rules.judge(&list.backends[index]).ok()?)));
+        best = judged.or(best);
+    }
+    best.map(|(index, seen)| Winner { index, seen, score: least, reason })
 }
 
 /// Whose turn it is among equals. Beyond the bits, which only few backends are when draws did not find two, any of the

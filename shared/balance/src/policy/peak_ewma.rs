@@ -20,8 +20,6 @@ use crate::{
 const DECAY_MILLIS: f64 = 10_000.0;
 /// What a backend is taken for before its first sample, in seconds.
 const SEED: f32 = 0.030;
-/// What a failure is taken for, in seconds.
-const PENALTY: f32 = 5.0;
 /// The least average, in seconds: below it backends are equally fast, and in flight decides.
 const FLOOR: f32 = 1e-6;
 
@@ -41,10 +39,6 @@ const SEEDED: u64 = 1 << 32;
 impl Latency {
     pub(crate) fn sample(&self, took: Duration, at: Moment) {
         self.update(took.as_secs_f32(), at.stamp());
-    }
-
-    pub(crate) fn penalise(&self, at: Moment) {
-        self.update(PENALTY, at.stamp());
     }
 
     fn update(&self, sample: f32, now: Stamp) {
@@ -121,6 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::verdict::PENALTY;
 
     fn at(millis: u64) -> Moment {
         Moment(millis * 1_000_000)
@@ -153,7 +148,7 @@ mod tests {
     fn a_failure_counts_as_slow_however_fast_it_was() {
         let latency = Latency::default();
         latency.sample(Duration::from_millis(1), at(5));
-        latency.penalise(at(6));
+        latency.sample(PENALTY, at(6));
         latency.sample(Duration::from_millis(1), at(7));
         assert!(millis(&latency, 7) > 4900.0);
     }

@@ -33,7 +33,8 @@ pub(crate) fn pick(contest: &mut Contest<'_>, key: u64) -> Option<Picked> {
         let Some((call, before)) = contest.reserve(ranked.index, &ranked.seen) else { continue };
         let after = Seen { in_flight: before, ..ranked.seen };
         if race == RACES || bound.allows(&after) {
-            return Some(Picked { call, index: ranked.index, reason: ranked.reason });
+            let Ranked { index, seen, rank, reason } = ranked;
+            return Some(Picked { call, index, seen, score: rank, reason });
         }
     }
     None
@@ -64,12 +65,13 @@ impl Bound {
 struct Ranked {
     index: usize,
     seen: Seen,
+    rank: f64,
     reason: Reason,
 }
 
 fn rank(contest: &mut Contest<'_>, key: u64, bound: &Bound) -> Option<Ranked> {
     // The first of all, and the first of those within the bound.
-    let (mut first, mut highest) = (0, 0.0);
+    let (mut first, mut highest) = (None, 0.0);
     let (mut within, mut highest_within) = (None, 0.0);
     let mut eligible = 0_usize;
     let list = contest.list;
@@ -84,7 +86,7 @@ fn rank(contest: &mut Contest<'_>, key: u64, bound: &Bound) -> Option<Ranked> {
         eligible += 1;
         let rank = seen.weight / exponential(mix(key ^ backend.hash()));
         if rank > highest {
-            (first, highest) = (index, rank);
+            (first, highest) = (Some((index, seen)), rank);
         }
         if !bound.allows(&seen) {
             contest.trace.left_out(index, backend, LeftOut::OverShare);
@@ -92,19 +94,18 @@ fn rank(contest: &mut Contest<'_>, key: u64, bound: &Bound) -> Option<Ranked> {
         }
         contest.trace.candidate(index, &seen, rank);
         if rank > highest_within {
-            (within, highest_within) = (Some(index), rank);
+            (within, highest_within) = (Some((index, seen)), rank);
         }
     }
     // Somebody is always within the bound, unless counts moved since it was drawn.
-    let index = within.unwrap_or(first);
+    let first = first?;
+    let ((index, seen), rank) = within.map_or((first, highest), |within| (within, highest_within));
     let reason = match eligible {
-        0 => return None,
         1 => Reason::OnlyOne,
-        _ if index == first => Reason::Rank,
+        _ if index == first.0 => Reason::Rank,
         _ => Reason::PassedOver,
     };
-    let seen = contest.rules.judge(&list.backends[index]).ok()?;
-    Some(Ranked { index, seen, reason })
+    Some(Ranked { index, seen, rank, reason })
 }
 
 /// The finalizer of splitmix64: every bit of the input moves every bit of the output.

@@ -36,9 +36,10 @@ pub(crate) fn pick(contest: &mut Contest<'_>) -> Option<Picked> {
             continue;
         }
         turn_round(contest, turn.middle);
-        if let Some((call, _)) = contest.reserve(turn.index, &turn.seen) {
-            let reason = if turn.eligible == 1 { Reason::OnlyOne } else { Reason::Turn };
-            return Some(Picked { call, index: turn.index, reason });
+        let Turn { index, seen, distance, eligible, .. } = turn;
+        if let Some((call, _)) = contest.reserve(index, &seen) {
+            let reason = if eligible == 1 { Reason::OnlyOne } else { Reason::Turn };
+            return Some(Picked { call, index, seen, score: distance, reason });
         }
     }
     None
@@ -52,6 +53,8 @@ struct Turn {
     /// The middle of the stride it takes, and half of its length.
     middle: u64,
     half: u64,
+    /// How far away it is, in strides of weight 1.
+    distance: f64,
     eligible: usize,
 }
 
@@ -72,9 +75,10 @@ fn next(contest: &mut Contest<'_>) -> Option<Turn> {
         let half = (STRIDE / seen.weight) as u64 / 2;
         let before = backend.pass().load(Ordering::Relaxed);
         let middle = (before + half).max(round);
-        contest.trace.candidate(index, &seen, middle.saturating_sub(round) as f64 / STRIDE);
+        let distance = middle.saturating_sub(round) as f64 / STRIDE;
+        contest.trace.candidate(index, &seen, distance);
         if next.as_ref().is_none_or(|next| middle < next.middle) {
-            next = Some(Turn { index, seen, before, middle, half, eligible: 0 });
+            next = Some(Turn { index, seen, before, middle, half, distance, eligible: 0 });
         }
     }
     next.map(|next| Turn { eligible, ..next })

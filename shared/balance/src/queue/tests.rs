@@ -9,8 +9,13 @@ use super::*;
 /// A step, in milliseconds from the start.
 #[derive(Clone, Debug)]
 enum Step {
-    Push { batch: bool, wait: u64 },
+    Push {
+        batch: bool,
+        wait: u64,
+    },
     Pop,
+    /// Takes the next one out and puts it back.
+    Look,
     Remove(usize),
     Pass(u64),
 }
@@ -19,6 +24,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (any::<bool>(), 0_u64..50).prop_map(|(batch, wait)| Step::Push { batch, wait }),
         2 => Just(Step::Pop),
+        1 => Just(Step::Look),
         1 => (0_usize..64).prop_map(Step::Remove),
         2 => (0_u64..20).prop_map(Step::Pass),
     ];
@@ -57,10 +63,18 @@ proptest! {
                 }
                 Step::Pop => {
                     let (late, mut alive): (Vec<_>, Vec<_>) = model.drain(..).partition(|(place, _)| place.deadline() <= now);
-                    let next = (!alive.is_empty()).then(|| alive.remove(0).1);
+                    let next = (!alive.is_empty()).then(|| alive.remove(0));
                     let late = late.into_iter().map(|(_, call)| call).collect();
                     prop_assert_eq!(queue.pop(now), Popped { next, late });
                     model = alive;
+                }
+                Step::Look => {
+                    let Popped { next, late } = queue.pop(now);
+                    model.retain(|(place, _)| place.deadline() > now);
+                    prop_assert!(late.iter().all(|call| model.iter().all(|(_, other)| other != call)));
+                    if let Some((place, call)) = next {
+                        queue.restore(place, call);
+                    }
                 }
                 Step::Remove(which) if !model.is_empty() => {
                     let (place, call) = model.remove(which % model.len());
@@ -88,13 +102,13 @@ fn interactive_calls_go_before_batch_and_early_deadlines_before_late_ones() {
     ] {
         queue.push(call, class, at(deadline), now).unwrap();
     }
-    assert_eq!(queue.pop(now), Popped { next: Some("urgent"), late: vec![] });
-    assert_eq!(
-        queue.pop(at(1)),
-        Popped { next: Some("patient"), late: vec!["batch"] },
-        "in the order they came"
-    );
-    assert_eq!(queue.pop(at(9)), Popped { next: None, late: vec!["second"] });
+    let mut pop = |at| {
+        let Popped { next, late } = queue.pop(at);
+        (next.map(|(_, call)| call), late)
+    };
+    assert_eq!(pop(now), (Some("urgent"), vec![]));
+    assert_eq!(pop(at(1)), (Some("patient"), vec!["batch"]), "in the order they came");
+    assert_eq!(pop(at(9)), (None, vec!["second"]));
 }
 
 #[test]

@@ -38,6 +38,13 @@ fn of_many_backends_the_first_are_kept_and_the_rest_counted() {
     drop(fixture.pick());
     let record = fixture.last();
     assert_eq!((record.candidates.len(), record.others), (RECORDED_CANDIDATES, 24));
+    // Each of the forty has its turn.
+    for _ in 0..40 {
+        drop(fixture.pick());
+        let (record, chosen) = (fixture.last(), fixture.last().chosen.unwrap());
+        assert!(record.candidates.iter().any(|candidate| candidate.address == chosen), "{chosen}");
+        assert_eq!((record.candidates.len(), record.others), (RECORDED_CANDIDATES, 24));
+    }
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub enum Change {
     Up,
     /// An operator sets its weight.
     Weight(u32),
+    /// It leaves the pool's list; its calls go on.
+    Unlisted,
+    /// It is listed again, and found to be well.
+    Listed,
 }
 
 /// How a call ends that ends by itself.
@@ -85,7 +89,7 @@ impl Server {
             Change::FailFast(after) => self.mode = Mode::Fails(after),
             Change::Hang => self.mode = Mode::Hangs,
             Change::Well => self.mode = Mode::Serves,
-            Change::Down | Change::Up | Change::Weight(_) => {}
+            Change::Down | Change::Up | Change::Weight(_) | Change::Unlisted | Change::Listed => {}
         }
     }
 

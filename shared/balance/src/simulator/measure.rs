@@ -85,7 +85,10 @@ impl Measure {
         }
         self.until = at;
         self.seconds += seconds;
-        for (load, backend) in self.load.iter_mut().zip(backends) {
+        for backend in backends {
+            let Some(load) = super::index(backend.address()).and_then(|at| self.load.get_mut(at)) else {
+                continue;
+            };
             let in_flight = backend.in_flight() as f64;
             *load += in_flight / f64::from(backend.weight()) * seconds;
             self.in_flight += in_flight * seconds;
@@ -115,10 +118,10 @@ impl Measure {
         }
     }
 
-    pub(super) fn report(self, backends: &[Arc<Backend>], left: u64) -> Report {
+    pub(super) fn report(self, left: u64) -> Report {
         let loads = self.load.iter().map(|load| load / self.seconds.max(f64::MIN_POSITIVE));
-        let shares = backends.iter().zip(loads).enumerate().map(|(machine, (backend, load))| Share {
-            address: backend.address().to_owned(),
+        let shares = loads.enumerate().map(|(machine, load)| Share {
+            address: super::address(machine),
             calls: self.calls[machine],
             share: 0.0,
             errors: self.errors[machine],

@@ -117,3 +117,57 @@ fn what_an_operator_changes_is_replayed() {
     let report = replay(&scenario(Policy::RoundRobin, machines, arrivals), Instant::now());
     assert!((report.shares[0].share - 0.75).abs() < 0.01, "{report:?}");
 }
+
+/// What befalls a machine in `seconds`: every kind of change, at random times.
+fn troubles(seconds: u64, seed: u64) -> Vec<(Duration, Change)> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut changes: Vec<_> = (0..seconds)
+        .flat_map(|second| {
+            let mut at = |within| Duration::from_millis(second * 1000 + random.u64(within));
+            let (trouble, end) = match second % 5 {
+                0 => (Change::Down, Change::Up),
+                1 => (Change::Unlisted, Change::Listed),
+                2 => (Change::Hang, Change::Well),
+                3 => (Change::FailFast(MILLI), Change::Well),
+                _ => (Change::Weight(5), Change::Weight(1)),
+            };
+            [(at(0..400), trouble), (at(400..1000), end)]
+        })
+        .collect();
+    changes.sort_by_key(|(at, _)| *at);
+    changes
+}
+
+/// 10⁶ calls while machines leave, return, hang, fail and change: all of them end, and nothing is counted any more.
+#[test]
+fn a_million_calls_under_churn_all_end() {
+    const CALLS: u64 = 1_000_000;
+    let each = usize::try_from(CALLS).unwrap() / Policy::ALL.len();
+    for (policy, seed) in Policy::ALL.into_iter().zip(1_u64..) {
+        let every = MILLI / 10;
+        let seconds = u64::try_from(each).unwrap() / 10_000;
+        let machines = (0..12)
+            .map(|machine| Machine {
+                weight: 1 + machine % 3,
+                tier: u8::from(machine > 8),
+                changes: troubles(seconds, seed * 100 + u64::from(machine)),
+                ..Machine::default()
+            })
+            .collect();
+        let mut arrivals = mixed(each, every);
+        for arrival in &mut arrivals {
+            arrival.service = arrival.service.min(20 * MILLI);
+        }
+        let busy = Scenario {
+            timeout: 500 * MILLI,
+            warm_up: Duration::ZERO,
+            ..scenario(policy, machines, arrivals)
+        };
+        let settings = Settings { max_in_flight: 200, ..busy.settings };
+        let report = replay(&Scenario { settings, ..busy }, Instant::now());
+        let given: u64 = report.shares.iter().map(|share| share.calls).sum();
+        assert_eq!(given + report.unhealthy + report.full, each as u64, "{policy:?}");
+        assert!(given > each as u64 / 2 && report.errors > 0, "{policy:?}: {report:?}");
+        assert_eq!(report.left, 0, "{policy:?}");
+    }
+}

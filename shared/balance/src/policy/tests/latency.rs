@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Ask, Policy, Settings, fixture::Fixture};
+use crate::{Ask, Policy, Settings, fixture::Fixture, verdict::PENALTY};
 
 /// 1000 calls, one every millisecond; `call` says what one takes at a backend and whether it fails.
 fn run(fixture: &Fixture, call: impl Fn(usize) -> (u64, bool)) -> Vec<u64> {
@@ -13,7 +13,7 @@ fn run(fixture: &Fixture, call: impl Fn(usize) -> (u64, bool)) -> Vec<u64> {
         running.retain(|(end, fails, call): &(u64, bool, crate::InFlight)| {
             let ends = *end <= millis;
             if ends {
-                if *fails { call.failed(now) } else { call.first_byte(now) }
+                if *fails { call.failed(PENALTY, now) } else { call.first_byte(now) }
             }
             !ends
         });
@@ -52,7 +52,7 @@ fn weights_decide_among_equally_fast_ones() {
 fn a_slow_one_is_tried_again_when_its_past_has_faded() {
     let fixture = Fixture::equal(2, Policy::PeakEwma);
     let list = fixture.list();
-    list[0].penalise(fixture.now);
+    list[0].penalise(PENALTY, fixture.now);
     let later = |seconds| fixture.now + Duration::from_secs(seconds);
     let zeros = |now| {
         list[1].sample(Duration::from_millis(20), now);

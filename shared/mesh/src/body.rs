@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use weft_balance::{
     retry,
-    verdict::{Ending, Hints, How, Place, Verdict},
+    verdict::{Hints, How, Place, Verdict},
 };
 
 use crate::{lease::Lease, link::how, load_report};
@@ -82,8 +82,7 @@ impl<B> Tracked<B> {
     /// The first verdict stands; the call stays in flight until its last byte.
     fn settle(&mut self, how: How<'_>) {
         if let (None, Some(open)) = (self.verdict, &mut self.open) {
-            let ending = Ending { response_begun: true, ..Ending::from(how) };
-            self.verdict = Some(open.lease.settle(&ending));
+            self.verdict = Some(open.lease.settle(how, true));
         }
     }
 

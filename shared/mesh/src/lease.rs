@@ -1,13 +1,20 @@
 //! A call's place at a backend, from the pick to the verdict.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use weft_balance::{
     Backend, InFlight, Outcome,
-    verdict::{Blame, Ending, How, Verdict, classify},
+    verdict::{Blame, Ending, How, Timeout, Verdict, Whose, classify},
 };
 
-use crate::pool::Pool;
+use crate::{pool::Pool, replay::Progress, terms::Terms};
+
+/// A client that cancels in the last tenth of its time, but no earlier than so long before its end, has waited in vain:
+/// it counts its time from before the call came here.
+const LAST_MOMENT: Duration = Duration::from_millis(50);
 
 /// A call in flight to a backend. Dropped without a verdict, it was cancelled.
 #[derive(Debug)]
@@ -16,13 +23,15 @@ pub(crate) struct Lease {
     call: Option<InFlight>,
     backend: Arc<Backend>,
     pool: Arc<Pool>,
+    deadline: Option<Instant>,
+    sent: Progress,
     settled: bool,
 }
 
 impl Lease {
-    pub(crate) fn new(call: InFlight, pool: Arc<Pool>) -> Self {
+    pub(crate) fn new(call: InFlight, pool: Arc<Pool>, terms: &Terms, sent: Progress) -> Self {
         let backend = Arc::clone(call.backend());
-        Self { call: Some(call), backend, pool, settled: false }
+        Self { call: Some(call), backend, pool, deadline: terms.deadline.at(), sent, settled: false }
     }
 
     pub(crate) const fn backend(&self) -> &Arc<Backend> {
@@ -42,8 +51,9 @@ impl Lease {
     }
 
     /// Notes how the attempt ended: once, the first verdict counts.
-    pub(crate) fn settle(&mut self, ending: &Ending<'_>) -> Verdict {
-        let verdict = classify(ending);
+    pub(crate) fn settle(&mut self, how: How<'_>, response_begun: bool) -> Verdict {
+        let ending = self.ending(how, response_begun);
+        let verdict = classify(&ending);
         if let (false, Some(call)) = (self.settled, &self.call) {
             self.settled = true;
             // What says nothing of the backend must not end its ejection.
@@ -56,12 +66,37 @@ impl Lease {
         }
         verdict
     }
+
+    /// A request that its client does not finish is reset here, which looks like a failure of the connection.
+    fn ending<'a>(&self, how: How<'a>, response_begun: bool) -> Ending<'a> {
+        let client_reset = self.sent.has_failed() || matches!(how, How::Cancelled);
+        let how = match how {
+            How::Broken | How::ProtocolError | How::Reset { .. } if self.sent.has_failed() => How::Cancelled,
+            how => how,
+        };
+        Ending { how, response_begun, request_complete: self.sent.is_complete(), client_reset }
+    }
+
+    /// How a call ended that nobody waits for any more.
+    fn given_up(&self) -> How<'static> {
+        let now = Instant::now();
+        let began = self.call.as_ref().map_or(now, InFlight::began);
+        let in_vain = self.deadline.is_some_and(|deadline| {
+            let last = deadline.saturating_duration_since(began) / 10;
+            deadline.saturating_duration_since(now) <= last.min(LAST_MOMENT)
+        });
+        if in_vain {
+            How::TimedOut(Timeout::Deadline { whose: Whose::Caller, sent: true })
+        } else {
+            How::Cancelled
+        }
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.settled {
-            self.settle(&Ending { client_reset: true, ..Ending::from(How::Cancelled) });
+            self.settle(self.given_up(), false);
         }
         self.call = None;
         self.pool.freed();

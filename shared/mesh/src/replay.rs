@@ -5,7 +5,10 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -17,6 +20,29 @@ use crate::{BoxError, Merged};
 
 /// The most that is kept of a request for sending it again, in bytes.
 pub(crate) const REPLAY_LIMIT_BYTES: usize = 64 * 1024;
+
+/// How far the sending of a request has come. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress(Arc<AtomicU8>);
+
+const COMPLETE: u8 = 1;
+const FAILED: u8 = 2;
+
+impl Progress {
+    /// All of it has been taken over: what is missing is the backend's.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == COMPLETE
+    }
+
+    /// It cannot be finished: the client went away, or broke a limit.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == FAILED
+    }
+
+    fn note(&self, progress: u8) {
+        self.0.store(progress, Ordering::Relaxed);
+    }
+}
 
 /// One attempt at sending a body. Its [`Keeper`] makes the next one; only the newest may be polled.
 #[derive(Debug)]
@@ -34,6 +60,7 @@ struct Shared<B> {
     /// False once frames have been let go, or will not be needed again.
     keeping: bool,
     body_ended: bool,
+    progress: Progress,
 }
 
 #[derive(Clone, Debug)]
@@ -48,9 +75,12 @@ where
 {
     /// The first attempt.
     pub fn new(body: B) -> Self {
-        let body_ended = body.is_end_stream();
-        let shared =
-            Shared { body: Merged::new(body), kept: Vec::new(), kept_bytes: 0, keeping: true, body_ended };
+        let (body_ended, progress) = (body.is_end_stream(), Progress::default());
+        if body_ended {
+            progress.note(COMPLETE);
+        }
+        let body = Merged::new(body);
+        let shared = Shared { body, kept: Vec::new(), kept_bytes: 0, keeping: true, body_ended, progress };
         Self { shared: Arc::new(Mutex::new(shared)), next: 0, ended: false }
     }
 
@@ -75,6 +105,11 @@ impl<B> Keeper<B> {
     #[must_use]
     pub fn again(&self) -> Option<Replay<B>> {
         lock(&self.shared).keeping.then(|| Replay { shared: Arc::clone(&self.shared), next: 0, ended: false })
+    }
+
+    /// How far the request has come in all attempts together.
+    pub(crate) fn progress(&self) -> Progress {
+        lock(&self.shared).progress.clone()
     }
 
     /// There will be no further attempt: nothing more is kept.
@@ -139,13 +174,14 @@ where
                 shared.keep(frame);
                 self.next += 1;
                 shared.body_ended = shared.body.is_end_stream();
-                self.ended = shared.body_ended;
             }
-            Poll::Ready(None) => {
-                shared.body_ended = true;
-                self.ended = true;
-            }
-            _ => {}
+            Poll::Ready(None) => shared.body_ended = true,
+            Poll::Ready(Some(Err(_))) => shared.progress.note(FAILED),
+            Poll::Pending => {}
+        }
+        if shared.body_ended {
+            self.ended = true;
+            shared.progress.note(COMPLETE);
         }
         polled
     }

@@ -217,10 +217,10 @@ where
     async fn lease(&mut self, course: &mut Course) -> Result<Lease, MeshError> {
         let pool = &self.upstream.pool;
         let asked = Instant::now();
-        let mut leased = self.within(pool.lease(&self.tried, self.terms)).await;
+        let mut leased = self.within(pool.lease(&self.tried, self.terms, self.keeper.progress())).await;
         if !self.tried.is_empty() && matches!(leased, Ok(Err(_))) {
             self.tried.clear();
-            leased = self.within(pool.lease(&self.tried, self.terms)).await;
+            leased = self.within(pool.lease(&self.tried, self.terms, self.keeper.progress())).await;
         }
         course.queued += asked.elapsed();
         leased.unwrap_or_else(|timeout| Err(self.late(timeout)))
@@ -271,7 +271,7 @@ where
             }
             Err(timeout) => (How::TimedOut(timeout), self.late(timeout)),
         };
-        let verdict = lease.settle(&Ending::from(how));
+        let verdict = lease.settle(how, false);
         Err(Ended { verdict, outcome: Err(error) })
     }
 
@@ -280,14 +280,17 @@ where
         &self,
         mut response: Response<ResponseBody<B>>,
     ) -> Result<Response<ResponseBody<B>>, Ended<B>> {
+        let mut late = None;
         if self.terms.peek
             && let Err(timeout) = self.within(response.body_mut().peek()).await
         {
             response.body_mut().inner_mut().cut(How::TimedOut(timeout));
-            let verdict = classify(&Ending::from(How::TimedOut(timeout)));
-            return Err(Ended { verdict, outcome: Err(self.late(timeout)) });
+            late = Some(timeout);
         }
         let verdict = response.body().inner().verdict();
+        if let (Some(verdict), Some(timeout)) = (verdict, late) {
+            return Err(Ended { verdict, outcome: Err(self.late(timeout)) });
+        }
         match verdict {
             Some(verdict) if verdict.blame != Blame::Success && !response.body().has_data() => {
                 Err(Ended { verdict, outcome: Ok(response) })

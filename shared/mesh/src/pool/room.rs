@@ -1,40 +1,61 @@
 //! Waiting for a backend with room: a short line, interactive calls first, then those with the least time left.
+//!
+//! Whoever makes room picks for the first in the line and hands the place over, so nobody who comes later can take it
+//! on the way, and nobody is woken for nothing.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::oneshot, time::timeout_at};
-use weft_balance::{InFlight, Place, Queue, Refusal};
+use weft_balance::{Ask, Backend, Backends, InFlight, Place, Queue, Refusal};
 
 use super::{Tally, Waiting, count};
 use crate::terms::Terms;
 
+/// In the line a call without a deadline stands behind those that have one.
+const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+type Picked = Result<InFlight, Refusal>;
+
 /// The line before a pool.
 #[derive(Debug)]
 pub(super) struct Room {
-    line: Mutex<Queue<oneshot::Sender<()>>>,
+    line: Mutex<Queue<Waiter>>,
     /// How many wait, read on every pick.
     waiting: AtomicUsize,
     settings: Mutex<Waiting>,
 }
 
-/// A call in the line; dropped, it leaves it.
+/// A call in the line, as those see it who make room.
+#[derive(Debug)]
+struct Waiter {
+    tried: Vec<Arc<Backend>>,
+    key: Option<u64>,
+    answer: oneshot::Sender<Picked>,
+}
+
+/// A call in the line; dropped, it leaves it, and leaves a place that it was given meanwhile to the next one.
 struct InLine<'a> {
     room: &'a Room,
+    backends: &'a Backends,
     place: Place,
+    answer: oneshot::Receiver<Picked>,
 }
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.room.waiting.fetch_sub(1, Ordering::Relaxed);
-        if self.room.line().remove(&self.place).is_none() {
-            // It was called and does not come: the next one may.
-            self.room.made();
+        self.room.line().remove(&self.place);
+        self.room.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.answer.close();
+        if let Ok(Ok(place)) = self.answer.try_recv() {
+            drop(place);
+            self.room.made(self.backends);
         }
     }
 }
@@ -56,63 +77,77 @@ impl Room {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_contended(&self) -> bool {
         self.waiting() > 0
     }
 
-    /// There may be room: calls the first in the line.
-    pub(super) fn made(&self) {
+    /// There may be room: picks for those in the line, in its order, until there is none.
+    pub(super) fn made(&self, backends: &Backends) {
         if !self.is_contended() {
             return;
         }
         let now = Instant::now();
-        // The late ones see it by their own clock. One that went away is passed over.
-        while let Some(next) = self.line().pop(now).next {
-            if next.send(()).is_ok() {
-                return;
+        let mut line = self.line();
+        // Whom nobody has room for whom it has not tried: it stays where it stands, and the next one may have more luck.
+        let mut passed_over = VecDeque::new();
+        // The late ones learn of it by their own clocks.
+        while let Some((place, waiter)) = line.pop(now).next {
+            let picked = backends.pick(&Ask { tried: &waiter.tried, key: waiter.key, now });
+            if matches!(picked, Err(Refusal::Full)) {
+                let choosy = !waiter.tried.is_empty();
+                passed_over.push_back((place, waiter));
+                if choosy {
+                    continue;
+                }
+                break;
             }
+            // Given back by one that went away, the place is the next one's.
+            drop(waiter.answer.send(picked));
+        }
+        for (place, waiter) in passed_over {
+            line.restore(place, waiter);
         }
     }
 
-    /// Waits until `pick` finds somebody, at most as long as the call has time and the settings allow.
+    /// Waits until there is room or nobody is healthy, at most as long as the call has time and the settings allow.
     pub(super) async fn wait(
         &self,
+        backends: &Backends,
+        tried: &[Arc<Backend>],
         terms: &Terms,
         tally: &Tally,
-        pick: impl Fn() -> Result<InFlight, Refusal>,
-    ) -> Result<InFlight, Refusal> {
+    ) -> Picked {
         count(&tally.pending);
-        let until = Instant::now() + self.settings().time;
-        let until = terms.deadline.at().map_or(until, |deadline| until.min(deadline));
-        loop {
-            let (called, call) = oneshot::channel();
-            let pushed = self.line().push(called, terms.class, until, Instant::now());
-            let Ok(place) = pushed else { break };
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-            let in_line = InLine { room: self, place };
-            // Room that was made before this call stood in the line called nobody.
-            let picked = match pick() {
-                Err(Refusal::Full) => {
-                    let Ok(_) = timeout_at(until.into(), call).await else { break };
-                    pick()
-                }
-                picked => picked,
-            };
-            drop(in_line);
-            match picked {
-                Err(Refusal::Full) => {}
-                picked => return picked,
+        let (answer, answered) = oneshot::channel();
+        let now = Instant::now();
+        let deadline = terms.deadline.at();
+        let until = now + self.settings().time;
+        let waiter = Waiter { tried: tried.to_vec(), key: terms.key, answer };
+        // Before the look for room, so that nobody who makes some overlooks it.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let pushed = self.line().push(waiter, terms.class, deadline.unwrap_or(now + NO_DEADLINE), now);
+        let Ok(place) = pushed else {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            count(&tally.pending_overflow);
+            return Err(Refusal::Full);
+        };
+        let mut in_line = InLine { room: self, backends, place, answer: answered };
+        self.made(backends);
+        let until = deadline.map_or(until, |deadline| until.min(deadline));
+        match timeout_at(until.into(), &mut in_line.answer).await {
+            Ok(Ok(picked)) => picked,
+            Ok(Err(_)) | Err(_) => {
+                count(&tally.pending_overflow);
+                Err(Refusal::Full)
             }
         }
-        count(&tally.pending_overflow);
-        Err(Refusal::Full)
     }
 
     // A panic cannot leave the line half-changed: each of its operations is whole.
-    fn line(&self) -> MutexGuard<'_, Queue<oneshot::Sender<()>>> {
+    fn line(&self) -> MutexGuard<'_, Queue<Waiter>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,56 +1,29 @@
 //! A backend in the hands of Weft's runtime, which stops it as it stops every service.
 
-use std::{net::SocketAddr, pin::Pin, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tonic::{Request, Response, Status, Streaming};
 use weft_runtime::{
-    Assembly, Listeners, Running, Scope, Service,
+    Assembly, Scope, Service,
     config::{Admin, Config, Lifecycle, Problems, Telemetry},
-    start,
-};
-use weft_testkit::eventually_ok;
-
-use crate::{
-    LIMIT,
-    contract::{
-        Empty, Payload, SimpleRequest, SimpleResponse, StreamingInputCallRequest, StreamingInputCallResponse,
-        StreamingOutputCallRequest, StreamingOutputCallResponse,
-        test_service_server::{TestService, TestServiceServer},
-    },
 };
 
-pub(crate) struct Backend {
-    pub(crate) address: SocketAddr,
-    running: Option<Running>,
-}
+use crate::contract::{
+    Empty, Payload, SimpleRequest, SimpleResponse, StreamingInputCallRequest, StreamingInputCallResponse,
+    StreamingOutputCallRequest, StreamingOutputCallResponse,
+    test_service_server::{TestService, TestServiceServer},
+};
 
-impl Backend {
-    pub(crate) async fn start(address: SocketAddr) -> Self {
-        let config = Settings { address: address.to_string(), ..Settings::default() };
-        // What the one before has just closed may still be taken for a moment.
-        let listeners = eventually_ok(LIMIT, || Listeners::bind(&config)).await;
-        let running = start::<Testing>(config.clone(), listeners).await.unwrap();
-        Self { address: running.address, running: Some(running) }
-    }
+/// How long a unary call takes: long enough to be in flight when the backend is told to stop.
+const SERVICE_TIME: Duration = Duration::from_millis(2);
 
-    /// The place of one that is stopped.
-    pub(crate) const fn nowhere(address: SocketAddr) -> Self {
-        Self { address, running: None }
-    }
-
-    /// Returns when what was in flight has ended.
-    pub(crate) async fn stop(self) {
-        if let Some(running) = self.running {
-            running.stop().await;
-        }
-    }
-}
-
+/// Its configuration: where it listens, and what every service has.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Settings {
+#[serde(default)]
+pub struct Settings {
     address: String,
     admin: Admin,
     lifecycle: Lifecycle,
@@ -73,8 +46,9 @@ impl Config for Settings {
     fn validate(&self, _: &mut Problems) {}
 }
 
-/// `grpc.testing.TestService`, as far as it is called here.
-struct Testing;
+/// `grpc.testing.TestService`, as far as it is called while things are disrupted.
+#[derive(Debug)]
+pub struct Testing;
 
 impl Service for Testing {
     const NAME: &'static str = "testing";
@@ -96,12 +70,12 @@ impl TestService for Testing {
     type HalfDuplexCallStream = Responses;
 
     async fn empty_call(&self, _: Request<Empty>) -> Answer<Empty> {
+        sleep(SERVICE_TIME).await;
         Ok(Response::new(Empty {}))
     }
 
     async fn unary_call(&self, request: Request<SimpleRequest>) -> Answer<SimpleResponse> {
-        // Long enough to be in flight when the backend is told to stop.
-        sleep(Duration::from_millis(2)).await;
+        sleep(SERVICE_TIME).await;
         let size = usize::try_from(request.into_inner().response_size).unwrap_or_default();
         Ok(Response::new(SimpleResponse { payload: Payload::zeros(size) }))
     }

@@ -8,10 +8,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch};
+use socket2::SockRef;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connection::forward;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Locally a connection is made within a fraction of this, or not at all.
+const UNANSWERED: Duration = Duration::from_millis(100);
 
 /// A TCP proxy in front of a server. It forwards until it is told otherwise; it ends when it is dropped.
 #[derive(Debug)]
@@ -21,6 +31,8 @@ pub struct FaultProxy {
     weather: watch::Sender<Weather>,
     listener: Mutex<Option<Tasks>>,
     connections: Arc<Mutex<Tasks>>,
+    /// They occupy the listener's queue while it is unreachable.
+    plugs: Mutex<Vec<TcpStream>>,
 }
 
 /// What happens to bytes on their way, in both directions.
@@ -28,6 +40,8 @@ pub struct FaultProxy {
 struct Weather {
     stalled: bool,
     latency: Duration,
+    /// No connection comes about; nobody is told why.
+    unreachable: bool,
 }
 
 /// Tasks that end together.
@@ -50,6 +64,7 @@ impl FaultProxy {
             weather: watch::Sender::new(Weather::default()),
             listener: Mutex::default(),
             connections: Arc::default(),
+            plugs: Mutex::default(),
         };
         proxy.listen(listener);
         Ok(proxy)
@@ -91,6 +106,22 @@ impl FaultProxy {
         self.weather.send_modify(|weather| weather.stalled = true);
     }
 
+    /// Is as if the network between had parted: no byte passes, and who connects hears nothing at all.
+    ///
+    /// # Errors
+    /// When the listener cannot be told, or does not heed it.
+    pub async fn part(&self) -> io::Result<()> {
+        self.weather.send_modify(|weather| (weather.stalled, weather.unreachable) = (true, true));
+        // The kernel accepts for the listener until its queue is full, and ignores everybody after that.
+        for _ in 0..BACKLOG {
+            match timeout(UNANSWERED, TcpStream::connect(self.address)).await {
+                Ok(plug) => lock(&self.plugs).push(plug?),
+                Err(_) => return Ok(()),
+            }
+        }
+        Err(io::Error::other("the listener still answers"))
+    }
+
     /// Delays every piece of at most 16 KiB by this much, in each direction.
     pub async fn delay(&self, latency: Duration) {
         self.weather.send_modify(|weather| weather.latency = latency);
@@ -102,6 +133,7 @@ impl FaultProxy {
     /// When it refused connections and its port has been taken meanwhile.
     pub async fn heal(&self) -> io::Result<()> {
         self.weather.send_replace(Weather::default());
+        lock(&self.plugs).clear();
         if lock(&self.listener).is_none() {
             self.listen(TcpListener::bind(self.address).await?);
         }
@@ -115,14 +147,10 @@ impl FaultProxy {
 
     fn listen(&self, listener: TcpListener) {
         let tasks = Tasks::default();
-        let (end, upstream, weather) = (tasks.end.clone(), self.upstream, self.weather.subscribe());
-        let connections = Arc::clone(&self.connections);
-        tasks.tracker.spawn(async move {
-            while let Some(Ok((client, _))) = end.run_until_cancelled(listener.accept()).await {
-                let tasks = lock(&connections).clone();
-                tasks.tracker.spawn(forward(client, upstream, weather.clone(), tasks.end));
-            }
-        });
+        let accepting =
+            accept(listener, self.upstream, self.weather.subscribe(), Arc::clone(&self.connections));
+        let end = tasks.end.clone();
+        tasks.tracker.spawn(async move { end.run_until_cancelled(accepting).await });
         *lock(&self.listener) = Some(tasks);
     }
 }
@@ -141,6 +169,33 @@ impl Tasks {
         self.end.cancel();
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+/// Accepts connections until it fails or the proxy is gone, but none while it is unreachable.
+async fn accept(
+    listener: TcpListener,
+    upstream: SocketAddr,
+    mut weather: watch::Receiver<Weather>,
+    connections: Arc<Mutex<Tasks>>,
+) -> io::Result<()> {
+    loop {
+        let unreachable = weather.borrow_and_update().unreachable;
+        // Of a socket that listens already this only sets how many may wait.
+        SockRef::from(&listener).listen(if unreachable { 0 } else { BACKLOG })?;
+        let forwarding = async {
+            while !unreachable {
+                let (client, _) = listener.accept().await?;
+                let tasks = lock(&connections).clone();
+                tasks.tracker.spawn(forward(client, upstream, weather.clone(), tasks.end));
+            }
+            std::future::pending::<io::Result<()>>().await
+        };
+        let mut changes = weather.clone();
+        tokio::select! {
+            failed = forwarding => return failed,
+            changed = changes.changed() => changed.map_err(io::Error::other)?,
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a test server ends calls with the statuses it is asked for")]
 
-mod contract;
 mod events;
 mod frames;
 mod gateway;
 mod pairing;
 mod peer;
+
+use weft_tests::contract;

@@ -140,3 +140,17 @@ async fn a_url_that_leads_elsewhere_is_refused() {
     let proxy = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], 20_001))).await.unwrap();
     proxy.url("redis://127.0.0.1:6379");
 }
+
+#[tokio::test]
+async fn beyond_a_parted_network_nobody_answers_until_it_heals() {
+    let (proxy, mut client) = start().await;
+    exchange(&mut client, b"before").await.unwrap();
+    proxy.part().await.unwrap();
+    let nothing = timeout(Duration::from_millis(300), exchange(&mut client, b"during"));
+    assert!(nothing.await.is_err(), "no byte passes");
+    let connecting = timeout(Duration::from_millis(300), TcpStream::connect(proxy.address()));
+    assert!(connecting.await.is_err(), "neither accepted nor refused");
+    proxy.heal().await.unwrap();
+    let mut other = timeout(SOON, TcpStream::connect(proxy.address())).await.unwrap().unwrap();
+    exchange(&mut other, b"after").await.unwrap();
+}

@@ -17,11 +17,14 @@ use std::{
 };
 
 use serde::Serialize;
+use tokio::{sync::oneshot, time::timeout};
 
 /// Lines that may wait to be written.
 const WAITING_LIMIT: usize = 8192;
 /// How long a written line may stay in the buffer, and how often a file is looked for under its name.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+/// How long the last lines may take at the end.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One call, as its line says it. Times are in milliseconds.
 #[derive(Debug, Default, Serialize)]
@@ -40,8 +43,8 @@ pub(crate) struct Line {
     /// Its number; absent for HTTP, and when the call ended without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) grpc_status: Option<u16>,
-    /// Envoy's response flags: `UH`, `UF`, `UT`, `DC`, `URX`, …; `-` when all went well.
-    pub(crate) flags: &'static str,
+    /// Envoy's response flags, with commas between: `UH`, `UF`, `UT`, `DC`, `UF,URX`, …; `-` when all went well.
+    pub(crate) flags: String,
     /// Of the request's body.
     pub(crate) bytes_received: u64,
     /// Of the response's body.
@@ -75,7 +78,7 @@ pub(crate) struct Line {
 /// Takes the lines. Clones are the same; the thread ends with the last.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessLog {
-    lines: SyncSender<Line>,
+    lines: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -93,8 +96,16 @@ impl AccessLog {
 
     /// Takes a line, or drops it when too many wait.
     pub(crate) fn write(&self, line: Line) {
-        if self.lines.try_send(line).is_err() {
+        if self.lines.try_send(Message::Line(Box::new(line))).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns when all lines that were taken so far are in the file, or it takes too long.
+    pub(crate) async fn flush(&self) {
+        let (written, all) = oneshot::channel();
+        if self.lines.try_send(Message::Flush(written)).is_ok() {
+            let _ = timeout(FLUSH_TIMEOUT, all).await;
         }
     }
 
@@ -102,6 +113,13 @@ impl AccessLog {
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
+}
+
+/// What the thread is told.
+enum Message {
+    Line(Box<Line>),
+    /// To be answered when all lines before it are written.
+    Flush(oneshot::Sender<()>),
 }
 
 enum Sink {
@@ -159,15 +177,15 @@ fn is_same(path: &Path, file: &File) -> bool {
     }
 }
 
-fn write_lines(received: &Receiver<Line>, mut sink: Sink) {
+fn write_lines(received: &Receiver<Message>, mut sink: Sink) {
     let (mut failing, mut settled) = (false, Instant::now());
     loop {
         let next = received.recv_timeout(FLUSH_INTERVAL);
         let mut written = match &next {
-            Ok(line) => sink.line(line),
-            Err(_) => Ok(()),
+            Ok(Message::Line(line)) => sink.line(line),
+            Ok(Message::Flush(_)) | Err(_) => Ok(()),
         };
-        if next.is_err() || settled.elapsed() >= FLUSH_INTERVAL {
+        if !matches!(next, Ok(Message::Line(_))) || settled.elapsed() >= FLUSH_INTERVAL {
             written = written.and(sink.settle());
             settled = Instant::now();
         }
@@ -178,8 +196,10 @@ fn write_lines(received: &Receiver<Line>, mut sink: Sink) {
             tracing::error!(%error, "the access log cannot be written");
         }
         failing = written.is_err();
-        if matches!(next, Err(RecvTimeoutError::Disconnected)) {
-            return;
+        match next {
+            Ok(Message::Flush(written)) => drop(written.send(())),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Message::Line(_)) | Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }

@@ -155,6 +155,11 @@ pub struct Pool {
     /// began together do not end together. Default `0s`: for any time.
     #[serde(with = "duration")]
     pub max_stream_age: Duration,
+    /// After how much silence an HTTP/2 connection with calls in flight is tried with a PING, to be given up when none
+    /// comes back within 10 s. A host that is gone is noticed without it, a process that hangs by its checks; gRPC's own
+    /// servers end connections with more than one PING in five minutes. Default `0s`: none.
+    #[serde(with = "duration")]
+    pub ping_interval: Duration,
     /// `package.Service/Method` that a backend answers with its statistics; `GatewayService.GetStats` collects them.
     /// Default: none.
     pub stats_method: Option<String>,
@@ -183,6 +188,7 @@ impl Default for Pool {
             refresh: Duration::from_secs(5),
             timeout: Duration::from_secs(3600),
             max_stream_age: Duration::ZERO,
+            ping_interval: Duration::ZERO,
             stats_method: None,
         }
     }

@@ -5,6 +5,7 @@ mod headers;
 mod metered;
 mod passage;
 mod response;
+mod unread;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -36,13 +37,13 @@ use crate::{
     access_log::AccessLog,
     config::{self, Config, HashOn, Overload, Priority, Protocol},
     gate::{self, Gate},
-    metrics::Metrics,
+    metrics::{Durations, Metrics},
     route::{Rule, View},
     table::Tables,
 };
-use metered::Received;
-use passage::{Passage, Whence};
+use passage::{Begun, Passage, Whence};
 use response::Forwarded;
+use unread::Unread;
 
 /// A pool as one forwarding thread has it.
 pub(crate) struct Target {
@@ -85,6 +86,7 @@ pub(crate) struct Lane {
     pub(crate) target: Arc<Target>,
     /// Counts the route's calls on all threads.
     pub(crate) gate: Gate,
+    pub(crate) durations: Durations,
     pub(crate) bounds: Arc<Bounds>,
 }
 
@@ -120,12 +122,13 @@ struct Inner {
     tables: Arc<Tables>,
     thread: usize,
     common: Common,
+    unread: Arc<Unread>,
 }
 
 impl Forwarder {
     /// Of one thread, counted from 0.
     pub(crate) fn new(tables: Arc<Tables>, thread: usize, common: Common) -> Self {
-        Self { inner: Arc::new(Inner { tables, thread, common }) }
+        Self { inner: Arc::new(Inner { tables, thread, common, unread: Arc::default() }) }
     }
 
     /// Counts a client's connection until the guard is dropped.
@@ -147,26 +150,26 @@ impl Forwarder {
         let view = View { grpc, host: host(&request), path: request.uri().path() };
         let inner = Arc::clone(&self.inner);
         let common = &inner.common;
-        let lane = inner.tables.lane(inner.thread, view);
-        let Some(lane) = lane else { return answer::no_route(&request, grpc, &common.ready) };
+        let whence =
+            |span: &Span| common.access_log.as_ref().map(|log| Whence::of(log, &request, peer, span));
+        let Some(lane) = inner.tables.lane(inner.thread, view) else {
+            let Some(response) = answer::no_route(&request, grpc) else {
+                return answer::health(&common.ready);
+            };
+            common.metrics.unrouted();
+            return passage::refused(whence(&Span::none()), "NR", None, grpc, response);
+        };
         let Some(inside) = self.admit(&lane) else {
-            common.metrics.totals.shed.fetch_add(1, Ordering::Relaxed);
-            return answer::refuse(MeshError::Overloaded, grpc);
+            common.metrics.shed(&lane.rule);
+            let response = answer::refuse(MeshError::Overloaded, grpc);
+            return passage::refused(whence(&Span::none()), "UO", Some(&lane.rule), grpc, response);
         };
         let span =
             if weft_runtime::telemetry::traces_are_exported() { span(&request, grpc) } else { Span::none() };
-        let received = Received::default();
-        let whence = common.access_log.as_ref().map(|log| Whence::of(log, &request, peer, &span));
-        let passage = Passage::begin(
-            common.metrics.clone(),
-            &lane,
-            grpc,
-            inside,
-            span.clone(),
-            whence,
-            received.clone(),
-        );
-        self.send(lane, request, passage, received).instrument(span).await
+        let method = if grpc { common.methods.get(view.path) } else { http_method(&request) };
+        let begun = Begun { method, grpc, span: span.clone(), whence: whence(&span) };
+        let passage = Passage::begin(common.metrics.clone(), &lane, inside, begun);
+        self.send(lane, request, passage).instrument(span).await
     }
 
     /// A place among the calls in flight, of all and of the route.
@@ -183,10 +186,9 @@ impl Forwarder {
         lane: Arc<Lane>,
         mut request: Request<Incoming>,
         mut passage: Passage,
-        received: Received,
     ) -> Response<Body> {
-        let (target, grpc) = (&lane.target, passage.grpc());
-        let mut terms = match self.terms(&lane, &request, grpc) {
+        let (target, grpc, received) = (&lane.target, passage.grpc(), passage.received());
+        let mut terms = match terms(&lane, &request, &passage) {
             Ok(terms) => terms,
             Err(error) => return passage.refuse(error),
         };
@@ -194,7 +196,6 @@ impl Forwarder {
         if target.protocol == Protocol::Http {
             headers::strip_hop_by_hop(request.headers_mut());
         }
-        trace::inject(request.headers_mut());
         let limit = match lane.bounds.overload.max_request_bytes {
             0 => u64::MAX,
             limit => limit,
@@ -206,7 +207,8 @@ impl Forwarder {
                 headers::strip_hop_by_hop(response.headers_mut());
                 // Only gRPC can say in the middle of a response that there is more to be had elsewhere.
                 terms.stream_ends = target.stream_ends(Instant::now()).filter(|_| grpc);
-                Forwarded::respond(response, passage, terms)
+                let response = Forwarded::begin(response, passage, terms);
+                response.map(|body| Body::forwarded(self.inner.unread.watch(body)))
             }
             Err(_) if received.bytes() > limit => passage.refuse(MeshError::TooLarge { limit }),
             Err(error) => {
@@ -216,28 +218,32 @@ impl Forwarder {
         }
     }
 
-    /// What holds for a call: by its headers, its route, and what contracts say of its method.
-    fn terms(&self, lane: &Lane, request: &Request<Incoming>, grpc: bool) -> Result<Terms, MeshError> {
-        let rule = &lane.rule;
-        let method =
-            if grpc { self.inner.common.methods.get(request.uri().path()) } else { http_method(request) };
-        let idempotent = method.idempotent || rule.idempotent;
-        let limits =
-            Limits { default: Some(rule.timeout.unwrap_or(lane.target.timeout)), max: rule.max_timeout };
-        Ok(Terms {
-            deadline: Deadline::new(asked(request.headers())?, limits, Instant::now()),
-            idempotent,
-            peek: grpc && idempotent && !method.streaming,
-            grpc,
-            key: lane.target.key(request.headers()),
-            class: match rule.priority {
-                Priority::Interactive => Class::Interactive,
-                Priority::Batch => Class::Batch,
-            },
-            idle: rule.idle_timeout.map(Activity::new),
-            stream_ends: None,
-        })
+    /// Ends calls whose time is over although their clients read nothing, for as long as this thread forwards.
+    pub(crate) async fn sweep(&self) {
+        self.inner.unread.sweep().await;
     }
+}
+
+/// What holds for a call: by its headers, its route, and what contracts say of its method.
+fn terms(lane: &Lane, request: &Request<Incoming>, passage: &Passage) -> Result<Terms, MeshError> {
+    let (rule, method, grpc) = (&lane.rule, passage.method(), passage.grpc());
+    let idempotent = method.idempotent || rule.idempotent;
+    let limits = Limits { default: Some(rule.timeout.unwrap_or(lane.target.timeout)), max: rule.max_timeout };
+    Ok(Terms {
+        deadline: Deadline::new(asked(request.headers())?, limits, Instant::now()),
+        idempotent,
+        peek: grpc && idempotent && !method.streaming,
+        grpc,
+        key: lane.target.key(request.headers()),
+        class: match rule.priority {
+            Priority::Interactive => Class::Interactive,
+            Priority::Batch => Class::Batch,
+        },
+        idle: rule.idle_timeout.map(Activity::new),
+        method,
+        trace_attempts: weft_runtime::telemetry::traces_are_exported(),
+        stream_ends: None,
+    })
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -251,7 +257,7 @@ fn host<B>(request: &Request<B>) -> &str {
 
 /// GET, HEAD and the other safe methods may be repeated (RFC 9110 §9.2.2); what carries a body is left to the route.
 fn http_method(request: &Request<Incoming>) -> Method {
-    Method { idempotent: request.method().is_safe(), streaming: false }
+    Method::unknown(request.method().is_safe())
 }
 
 /// The time a client gives its call.

@@ -7,7 +7,8 @@
 //! `weft-balance`, what connects and probes in `weft-mesh`.
 //!
 //! Invariants: a call that may have been executed is forwarded again only if its contract or its route says that this
-//! is safe; a client that goes away cancels its call at the backend; a worker thread shares no connection and no lock with another on the forwarding path.
+//! is safe; a client that goes away cancels its call at the backend; a worker thread shares no connection with another
+//! and waits for none: what they share are counters, and locks that are held for the length of a comparison.
 //!
 //! A call is decided by one table (`table`), which a reload (`reload`) replaces whole while calls flow.
 //!
@@ -60,12 +61,27 @@ impl Service for Gateway {
 
     async fn assemble(config: Config, scope: Scope) -> anyhow::Result<Assembly> {
         let threads = worker::threads(config.workers);
-        let tables = Tables::start(&config, threads, &scope);
+        let methods = methods(&config)?;
+        let tables = Tables::start(&config, threads, &methods, &scope);
         let pools = Pools::new(Arc::clone(&tables));
         let access_log =
             config.access_log.as_deref().map(AccessLog::open).transpose().context("access_log")?;
-        let metrics = Metrics::new(&pools, access_log.as_ref());
-        let common = common(&config, &metrics, access_log, &scope)?;
+        let metrics = Metrics::new(&pools, &methods, access_log.as_ref());
+        if let Some(log) = access_log.clone() {
+            // Its last lines are those of calls that the drain ended.
+            let stopping = scope.stopping.clone();
+            scope.tasks.spawn(async move {
+                stopping.cancelled().await;
+                log.flush().await;
+            });
+        }
+        let common = Common {
+            gate: metrics.totals.in_flight.clone(),
+            metrics: metrics.clone(),
+            methods,
+            access_log,
+            ready: scope.ready.clone(),
+        };
         let workers = Workers::start(threads, &tables, &common, &scope)?;
         let reloader = Reloader::new(config, tables, scope.clone());
         reloader.start();
@@ -77,24 +93,13 @@ impl Service for Gateway {
     }
 }
 
-/// What all forwarding threads share.
-fn common(
-    config: &Config,
-    metrics: &Metrics,
-    access_log: Option<AccessLog>,
-    scope: &Scope,
-) -> anyhow::Result<Common> {
+/// The methods that are known: Weft's own, and those of the files that the configuration names.
+fn methods(config: &Config) -> anyhow::Result<Arc<Methods>> {
     let mut methods = Methods::weft().clone();
     for file in &config.descriptor_sets {
         let bytes = std::fs::read(file).with_context(|| format!("descriptor_sets: {file} cannot be read"))?;
         let set = Methods::from_descriptor_set(&bytes);
         methods.extend(set.with_context(|| format!("descriptor_sets: {file} is no descriptor set"))?);
     }
-    Ok(Common {
-        metrics: metrics.clone(),
-        gate: metrics.totals.in_flight.clone(),
-        methods: Arc::new(methods),
-        access_log,
-        ready: scope.ready.clone(),
-    })
+    Ok(Arc::new(methods))
 }

@@ -1,21 +1,25 @@
-//! Every instrument of the gateway. Counts live in the balancer and in plain atomics; they are read when scraped.
+//! Every instrument of the gateway. Most counts live in the balancer and in plain atomics; they are read when scraped.
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use opentelemetry::{
     KeyValue, global,
-    metrics::{AsyncInstrument, Histogram},
+    metrics::{AsyncInstrument, BoundHistogram, Counter, Histogram},
 };
-use weft_balance::{Backend, Health};
-use weft_mesh::pool::Tally;
+use weft_balance::{Backend, Health, verdict::Code};
+use weft_mesh::{
+    methods::Methods,
+    metrics::Calls,
+    pool::{Pool, Tally},
+};
 
-use crate::{access_log::AccessLog, admin::Pools, gate::Gate};
+use crate::{access_log::AccessLog, admin::Pools, forward::Lane, gate::Gate, route::Rule};
 
 /// What the gateway counts of itself.
 #[derive(Debug)]
@@ -26,8 +30,6 @@ pub(crate) struct Totals {
     pub(crate) connections: AtomicI64,
     /// Calls forwarded.
     pub(crate) calls: AtomicU64,
-    /// Calls refused because too many were in flight.
-    pub(crate) shed: AtomicU64,
     /// Calls in flight.
     pub(crate) in_flight: Gate,
 }
@@ -36,37 +38,35 @@ pub(crate) struct Totals {
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     pub(crate) totals: Arc<Totals>,
+    /// gRPC's own names for what a server does.
+    pub(crate) served: Arc<Calls>,
     /// `weft_gateway_call_duration_seconds`.
     duration: Histogram<f64>,
+    shed: Counter<u64>,
+    unrouted: Counter<u64>,
 }
 
+/// The durations of a route's calls, by status.
+#[derive(Debug, Default)]
+pub(crate) struct Durations([OnceLock<BoundHistogram<f64>>; Code::ALL.len()]);
+
 impl Metrics {
-    pub(crate) fn new(pools: &Pools, access_log: Option<&AccessLog>) -> Self {
+    pub(crate) fn new(pools: &Pools, methods: &Methods, access_log: Option<&AccessLog>) -> Self {
         let totals = Arc::new(Totals {
             started: Instant::now(),
             connections: AtomicI64::new(0),
             calls: AtomicU64::new(0),
-            shed: AtomicU64::new(0),
             in_flight: Gate::default(),
         });
         let meter = global::meter("weft-gateway");
-        observe(pools, "weft_gateway_backend_in_flight", "Calls in flight to a backend", Backend::in_flight);
-        observe(pools, "weft_gateway_backend_healthy", "1 while a backend is in rotation", |backend| {
-            u64::from(backend.health() == Health::Healthy && !backend.draining())
-        });
-        observe(pools, "weft_gateway_backend_calls", "Calls given to a backend", Backend::calls);
-        observe(pools, "weft_gateway_backend_failures", "Calls a backend failed", Backend::failures);
+        backends(pools);
+        tallies(pools);
+        states(pools);
         let counted = Arc::clone(&totals);
         meter
             .i64_observable_gauge("weft_gateway_client_connections")
             .with_description("Client connections that are open")
             .with_callback(move |gauge| gauge.observe(counted.connections.load(Ordering::Relaxed), &[]))
-            .build();
-        let counted = Arc::clone(&totals);
-        meter
-            .u64_observable_counter("weft_gateway_calls_shed")
-            .with_description("Calls refused because too many were in flight")
-            .with_callback(move |counter| counter.observe(counted.shed.load(Ordering::Relaxed), &[]))
             .build();
         if let Some(log) = access_log.cloned() {
             meter
@@ -75,39 +75,90 @@ impl Metrics {
                 .with_callback(move |counter| counter.observe(log.dropped(), &[]))
                 .build();
         }
-        tallies(pools);
-        let duration = meter
-            .f64_histogram("weft_gateway_call_duration_seconds")
-            .with_description("Duration of forwarded calls, until the last byte of the response")
-            .with_boundaries(vec![0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0])
-            .build();
-        Self { totals, duration }
+        let counter = |name, description| meter.u64_counter(name).with_description(description).build();
+        Self {
+            totals,
+            served: Arc::new(Calls::served(methods)),
+            duration: meter
+                .f64_histogram("weft_gateway_call_duration_seconds")
+                .with_description("Duration of forwarded calls, until the last byte of the response")
+                .with_boundaries(vec![
+                    0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0,
+                ])
+                .build(),
+            shed: counter("weft_gateway_calls_shed", "Calls refused because too many were in flight"),
+            unrouted: counter("weft_gateway_calls_unrouted", "Calls that no route matches"),
+        }
     }
 
     /// Notes a call that ended.
-    pub(crate) fn ended(&self, labels: &[KeyValue], began: Instant) {
-        self.duration.record(began.elapsed().as_secs_f64(), labels);
+    pub(crate) fn ended(&self, lane: &Lane, code: Code, took: Duration) {
+        let Some(duration) = lane.durations.0.get(code as usize) else { return };
+        let bind = || {
+            let [pool, route] = labels(&lane.rule);
+            self.duration.bind(&[pool, route, KeyValue::new("status", code.as_str())])
+        };
+        duration.get_or_init(bind).record(took.as_secs_f64());
+    }
+
+    /// Notes a call that was refused because too many were in flight.
+    pub(crate) fn shed(&self, rule: &Rule) {
+        self.shed.add(1, &labels(rule));
+    }
+
+    /// Notes a call that no route matches.
+    pub(crate) fn unrouted(&self) {
+        self.unrouted.add(1, &[]);
     }
 }
 
-fn observe(pools: &Pools, name: &'static str, description: &'static str, value: fn(&Backend) -> u64) {
+fn labels(rule: &Rule) -> [KeyValue; 2] {
+    [KeyValue::new("pool", rule.pool.clone()), KeyValue::new("route", rule.label.clone())]
+}
+
+/// What is known of each backend.
+fn backends(pools: &Pools) {
+    let meter = global::meter("weft-gateway");
+    let gauges: [(_, _, fn(&Backend) -> u64); 2] = [
+        ("weft_gateway_backend_in_flight", "Calls in flight to a backend", Backend::in_flight),
+        ("weft_gateway_backend_healthy", "1 while a backend is in rotation", |backend| {
+            u64::from(is_in_rotation(backend))
+        }),
+    ];
+    for (name, description, value) in gauges {
+        let observe = of_backends(pools, value);
+        meter.u64_observable_gauge(name).with_description(description).with_callback(observe).build();
+    }
+    let counters: [(_, _, fn(&Backend) -> u64); 2] = [
+        ("weft_gateway_backend_calls", "Calls given to a backend", Backend::calls),
+        ("weft_gateway_backend_failures", "Calls a backend failed", Backend::failures),
+    ];
+    for (name, description, value) in counters {
+        let observe = of_backends(pools, value);
+        meter.u64_observable_counter(name).with_description(description).with_callback(observe).build();
+    }
+}
+
+fn of_backends(
+    pools: &Pools,
+    value: fn(&Backend) -> u64,
+) -> impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static {
     let pools = pools.clone();
-    let callback = move |gauge: &dyn AsyncInstrument<u64>| {
+    move |instrument| {
         for entry in pools.iter() {
             for backend in entry.pool.backends.list().iter() {
                 let labels = [
                     KeyValue::new("pool", entry.config.name.clone()),
                     KeyValue::new("backend", backend.address().to_owned()),
                 ];
-                gauge.observe(value(backend), &labels);
+                instrument.observe(value(backend), &labels);
             }
         }
-    };
-    global::meter("weft-gateway")
-        .u64_observable_gauge(name)
-        .with_description(description)
-        .with_callback(callback)
-        .build();
+    }
+}
+
+fn is_in_rotation(backend: &Backend) -> bool {
+    backend.health() == Health::Healthy && !backend.draining() && !backend.is_ejected(Instant::now())
 }
 
 /// What is counted of each pool's attempts, under the names that Envoy's cluster statistics have.
@@ -123,6 +174,37 @@ fn tallies(pools: &Pools) {
                     for (_, _, value) in counts.filter(|(counted, _, _)| *counted == name) {
                         counter.observe(value, &[KeyValue::new("pool", entry.config.name.clone())]);
                     }
+                }
+            })
+            .build();
+    }
+}
+
+/// How each pool is, under the names that Envoy's cluster statistics have.
+fn states(pools: &Pools) {
+    fn count(pool: &Pool, which: fn(&Backend) -> bool) -> u64 {
+        pool.backends.list().iter().filter(|backend| which(backend)).count() as u64
+    }
+    let gauges: [(_, _, fn(&Pool) -> u64); 6] = [
+        ("upstream_rq_active", "Attempts in flight", |pool| {
+            pool.backends.list().iter().map(|backend| backend.in_flight()).sum()
+        }),
+        ("upstream_rq_pending_active", "Calls that wait for room", |pool| pool.waiting() as u64),
+        ("upstream_cx_active", "Connections that are open", |pool| pool.tally.open_connections()),
+        ("membership_total", "Backends", |pool| count(pool, |_| true)),
+        ("membership_healthy", "Backends in rotation", |pool| count(pool, is_in_rotation)),
+        ("outlier_detection_ejections_active", "Backends that are ejected", |pool| {
+            count(pool, |backend| backend.is_ejected(Instant::now()))
+        }),
+    ];
+    for (name, description, value) in gauges {
+        let pools = pools.clone();
+        global::meter("weft-gateway")
+            .u64_observable_gauge(format!("weft_gateway_{name}"))
+            .with_description(description)
+            .with_callback(move |gauge| {
+                for entry in pools.iter() {
+                    gauge.observe(value(&entry.pool), &[KeyValue::new("pool", entry.config.name.clone())]);
                 }
             })
             .build();

@@ -9,12 +9,14 @@ mod entry;
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
+use weft_mesh::methods::Methods;
 use weft_runtime::{Scope, config::Lifecycle};
 
 use crate::{
     config::Config,
     forward::{Bounds, Lane},
     gate::Gate,
+    metrics::Durations,
     route::{Routes, Rule, View},
 };
 
@@ -38,21 +40,27 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    fn first(config: &Config, threads: usize, scope: &Scope) -> Self {
-        let start = |pool| Arc::new(Entry::start(pool, &config.nameservers, threads, scope));
+    fn first(config: &Config, threads: usize, methods: &Methods, scope: &Scope) -> Self {
+        let start = |pool| Arc::new(Entry::start(pool, &config.nameservers, threads, methods, scope));
         let pools = config.pools.iter().map(|pool| (pool.name.clone(), start(pool))).collect();
         Self::of(1, pools, &BTreeMap::new(), config, threads)
     }
 
     /// The next version. Pools that are in both keep their backends, and all they have if nothing about them changed.
-    async fn next(&self, config: &Config, threads: usize, scope: &Scope) -> Self {
+    async fn next(&self, config: &Config, threads: usize, methods: &Methods, scope: &Scope) -> Self {
         let nameservers = &self.config.nameservers;
+        // First all that has to be waited for, so that what follows is one step for all pools.
+        for pool in &config.pools {
+            if let Some(entry) = self.pools.get(&pool.name) {
+                entry.prepare(pool).await;
+            }
+        }
         let mut pools = BTreeMap::new();
         for pool in &config.pools {
             let entry = match self.pools.get(&pool.name) {
                 Some(entry) if entry.config == *pool => Arc::clone(entry),
-                Some(entry) => Arc::new(entry.reconfigured(pool, nameservers, scope).await),
-                None => Arc::new(Entry::start(pool, nameservers, threads, scope)),
+                Some(entry) => Arc::new(entry.reconfigured(pool, nameservers, scope)),
+                None => Arc::new(Entry::start(pool, nameservers, threads, methods, scope)),
             };
             pools.insert(pool.name.clone(), entry);
         }
@@ -76,7 +84,8 @@ impl Table {
             let lane = |rule: &Rule| {
                 let (target, gate) =
                     (pools.get(&rule.pool)?.target(thread)?, gates.get(&rule.label)?.clone());
-                Some(Arc::new(Lane { rule: rule.clone(), target, gate, bounds: Arc::clone(&bounds) }))
+                let (rule, bounds, durations) = (rule.clone(), Arc::clone(&bounds), Durations::default());
+                Some(Arc::new(Lane { rule, target, gate, durations, bounds }))
             };
             routes.rules().iter().filter_map(lane).collect()
         };
@@ -97,13 +106,14 @@ impl Table {
 pub(crate) struct Tables {
     current: ArcSwap<Table>,
     threads: usize,
+    methods: Arc<Methods>,
 }
 
 impl Tables {
     /// The first table, for that many forwarding threads. Discovery and health checks begin.
-    pub(crate) fn start(config: &Config, threads: usize, scope: &Scope) -> Arc<Self> {
-        let first = Table::first(config, threads, scope);
-        Arc::new(Self { current: ArcSwap::from_pointee(first), threads })
+    pub(crate) fn start(config: &Config, threads: usize, methods: &Arc<Methods>, scope: &Scope) -> Arc<Self> {
+        let first = Table::first(config, threads, methods, scope);
+        Arc::new(Self { current: ArcSwap::from_pointee(first), threads, methods: Arc::clone(methods) })
     }
 
     /// The table as of now.
@@ -125,7 +135,7 @@ impl Tables {
         if before.says(config) {
             return (before, false);
         }
-        let next = Arc::new(before.next(config, self.threads, scope).await);
+        let next = Arc::new(before.next(config, self.threads, &self.methods, scope).await);
         self.current.store(Arc::clone(&next));
         for gone in before.pools.iter().filter(|(name, _)| !next.pools.contains_key(*name)) {
             gone.1.retire();

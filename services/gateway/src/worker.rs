@@ -90,6 +90,8 @@ async fn serve(
     open: Arc<AtomicUsize>,
     scope: Scope,
 ) {
+    let (sweeper, stopping) = (forwarder.clone(), scope.stopping.clone());
+    scope.tasks.spawn(async move { stopping.run_until_cancelled(sweeper.sweep()).await });
     loop {
         let connection = tokio::select! {
             connection = received.recv() => connection,

@@ -142,6 +142,9 @@ impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Body for Tracked<B> {
         let mut polled = Pin::new(&mut self.inner).poll_frame(cx);
         match &mut polled {
             Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(data), Some(open)) = (frame.data_ref(), &mut self.open) {
+                    open.lease.receives(data.len());
+                }
                 if let Some(trailers) = frame.trailers_mut() {
                     if let (Some(in_flight), Some(open)) = (load_report::take(trailers), &self.open) {
                         open.lease.report_load(in_flight);

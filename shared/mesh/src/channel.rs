@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -34,6 +34,9 @@ use crate::{
     timeout, trace,
     upstream::{ResponseBody, Upstream},
 };
+
+/// After how much silence a connection with calls in flight is tried.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
 
 /// A balanced channel to the replicas of one service. Clones share connections.
 #[derive(Clone)]
@@ -74,11 +77,14 @@ impl Channel {
         stopping: CancellationToken,
         own: Option<tokio_util::sync::DropGuard>,
     ) -> Self {
-        let pool = Pool::new(Settings {
+        let settings = Settings {
             interval: peer.health_interval,
-            timeout: peer.health_interval.min(std::time::Duration::from_secs(5)),
+            timeout: peer.health_interval.min(Duration::from_secs(5)),
+            // Weft's own servers allow it.
+            ping_interval: Some(PING_INTERVAL),
             ..Settings::new(name, Protocol::Grpc, check)
-        });
+        };
+        let pool = Pool::new(settings, Methods::weft());
         let targets =
             peer.addresses.iter().map(|address| Target { address: address.clone(), weight: 1, tier: 0 });
         let sources = Sources {
@@ -138,6 +144,8 @@ impl Inner {
             class: Class::Interactive,
             idle: None,
             stream_ends: None,
+            method,
+            trace_attempts: false,
         };
         let sent = self.upstream.call(request.map(Replay::new), &terms, &mut Course::default()).await;
         sent.map(|response| self.finish(response, deadline.at()))

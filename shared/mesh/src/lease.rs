@@ -5,12 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tracing::Span;
 use weft_balance::{
     Backend, InFlight, Outcome,
     verdict::{Blame, Ending, How, Timeout, Verdict, Whose, classify},
 };
 
-use crate::{pool::Pool, replay::Progress, terms::Terms};
+use crate::{methods::Method, metrics::Sizes, pool::Pool, replay::Progress, terms::Terms};
 
 /// A client that cancels in the last tenth of its time, but no earlier than so long before its end, has waited in vain:
 /// it counts its time from before the call came here.
@@ -24,14 +25,49 @@ pub(crate) struct Lease {
     backend: Arc<Backend>,
     pool: Arc<Pool>,
     deadline: Option<Instant>,
+    /// Of gRPC.
+    method: Option<Method>,
     sent: Progress,
-    settled: bool,
+    /// Bytes of the response.
+    received: u64,
+    /// How it ended, once that is settled.
+    verdict: Option<Verdict>,
+    span: Span,
 }
 
 impl Lease {
     pub(crate) fn new(call: InFlight, pool: Arc<Pool>, terms: &Terms, sent: Progress) -> Self {
         let backend = Arc::clone(call.backend());
-        Self { call: Some(call), backend, pool, deadline: terms.deadline.at(), sent, settled: false }
+        let method = terms.grpc.then_some(terms.method);
+        if let Some(method) = method {
+            pool.attempts.begun(method);
+        }
+        Self {
+            call: Some(call),
+            backend,
+            pool,
+            deadline: terms.deadline.at(),
+            method,
+            sent,
+            received: 0,
+            verdict: None,
+            span: Span::none(),
+        }
+    }
+
+    /// The span of this attempt, which ends with it.
+    pub(crate) fn traced(&mut self, span: Span) {
+        self.span = span;
+    }
+
+    /// The span of this attempt, if it has one.
+    pub(crate) const fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// So many bytes of the response have come.
+    pub(crate) const fn receives(&mut self, bytes: usize) {
+        self.received += bytes as u64;
     }
 
     pub(crate) const fn backend(&self) -> &Arc<Backend> {
@@ -54,8 +90,8 @@ impl Lease {
     pub(crate) fn settle(&mut self, how: How<'_>, response_begun: bool) -> Verdict {
         let ending = self.ending(how, response_begun);
         let verdict = classify(&ending);
-        if let (false, Some(call)) = (self.settled, &self.call) {
-            self.settled = true;
+        if let (None, Some(call)) = (self.verdict, &self.call) {
+            self.verdict = Some(verdict);
             // What says nothing of the backend must not end its ejection.
             match verdict.blame {
                 Blame::Success | Blame::Caller => call.record(Outcome::Success),
@@ -95,8 +131,11 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.settled {
-            self.settle(self.given_up(), false);
+        let verdict = self.verdict.unwrap_or_else(|| self.settle(self.given_up(), false));
+        self.span.record("rpc.response.status_code", verdict.code.as_str());
+        if let (Some(method), Some(call)) = (self.method, &self.call) {
+            let sizes = Sizes { sent: self.sent.sent(), received: self.received };
+            self.pool.attempts.ended(method, verdict.code, call.began().elapsed(), sizes);
         }
         self.call = None;
         self.pool.freed();

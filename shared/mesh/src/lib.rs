@@ -23,6 +23,7 @@ mod link;
 pub mod load_report;
 mod merge;
 pub mod methods;
+pub mod metrics;
 mod peer;
 pub mod pool;
 pub mod probe;

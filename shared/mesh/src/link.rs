@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::{body::Incoming, client::conn::http1};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use weft_balance::verdict::{How, Timeout};
@@ -21,7 +22,7 @@ pub(crate) use self::shared::Occupied;
 use self::{lent::LentConnections, shared::SharedConnections};
 use crate::{
     BoxError, Replay,
-    pool::{Pool, Protocol},
+    pool::{Pool, Protocol, Tally, count},
 };
 
 /// How long a connection may take to be made.
@@ -100,7 +101,7 @@ where
     pub(crate) fn new(address: &str, protocol: Protocol, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
         match protocol {
             Protocol::Grpc => Self::Shared(Arc::new(SharedConnections::new(address, pool, tasks))),
-            Protocol::Http => Self::Lent(LentConnections::new(address, tasks)),
+            Protocol::Http => Self::Lent(LentConnections::new(address, pool, tasks)),
         }
     }
 
@@ -137,15 +138,28 @@ pub(crate) enum Held<B> {
     Connection(http1::SendRequest<Replay<B>>),
 }
 
+/// Connects for calls of a pool.
+async fn connect(address: &str, tally: &Tally) -> io::Result<TcpStream> {
+    let connected = open(address).await;
+    if connected.is_err() {
+        count(&tally.connect_fail);
+    }
+    connected
+}
+
 /// Connects with the options every connection of the mesh has.
-pub(crate) async fn connect(address: &str) -> io::Result<TcpStream> {
+pub(crate) async fn open(address: &str) -> io::Result<TcpStream> {
     let connecting = TcpStream::connect(address);
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {CONNECT_TIMEOUT:?}"))
     })??;
     stream.set_nodelay(true)?;
-    // A peer that vanished is noticed even while the kernel still retransmits.
-    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(Duration::from_secs(20)))?;
+    let socket = SockRef::from(&stream);
+    // A machine that vanished is noticed by the kernel: while it retransmits, and when nothing is to be sent. What HTTP/2
+    // has for that, PING, too many servers take for abuse.
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(20)))?;
+    let probes = TcpKeepalive::new().with_time(Duration::from_secs(20)).with_interval(Duration::from_secs(5));
+    socket.set_tcp_keepalive(&probes.with_retries(2))?;
     Ok(stream)
 }
 

@@ -11,11 +11,35 @@ pub struct Method {
     pub idempotent: bool,
     /// Either side is a stream.
     pub streaming: bool,
+    /// 0 for one that no contract has, else its place in [`Methods::names`], from 1.
+    id: u16,
+}
+
+impl Method {
+    /// What no contract has, but is known otherwise.
+    #[must_use]
+    pub const fn unknown(idempotent: bool) -> Self {
+        Self { idempotent, streaming: false, id: 0 }
+    }
+
+    /// Whether a contract has it.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.id != 0
+    }
+
+    pub(crate) const fn id(self) -> usize {
+        self.id as usize
+    }
 }
 
 /// Methods by path: `/package.Service/Method`.
 #[derive(Clone, Debug, Default)]
-pub struct Methods(HashMap<String, Method>);
+pub struct Methods {
+    by_path: HashMap<String, Method>,
+    /// Without the slash before them.
+    names: Vec<String>,
+}
 
 impl Methods {
     /// The methods of Weft's own contracts.
@@ -33,7 +57,7 @@ impl Methods {
     /// When the bytes are not one.
     pub fn from_descriptor_set(bytes: &[u8]) -> Result<Self, prost::DecodeError> {
         let set = prost_types::FileDescriptorSet::decode(bytes)?;
-        let mut methods = HashMap::new();
+        let mut methods = Self::default();
         for file in &set.file {
             for service in &file.service {
                 for method in &service.method {
@@ -41,28 +65,45 @@ impl Methods {
                     let level =
                         method.options.as_ref().map_or(0, |options| options.idempotency_level() as i32);
                     let streaming = method.client_streaming() || method.server_streaming();
-                    methods.insert(path, Method { idempotent: level != 0, streaming });
+                    methods.insert(path, Method { idempotent: level != 0, streaming, id: 0 });
                 }
             }
         }
-        Ok(Self(methods))
+        Ok(methods)
     }
 
     /// Adds those of another set; for a path in both, what it says there counts.
     pub fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
+        for (path, method) in other.by_path {
+            self.insert(path, method);
+        }
+    }
+
+    fn insert(&mut self, path: String, method: Method) {
+        let known = self.by_path.get(&path).map(|known| known.id);
+        let id = known.unwrap_or_else(|| {
+            self.names.push(path.trim_start_matches('/').to_owned());
+            // Whoever has more methods than that sees the rest as `other`.
+            u16::try_from(self.names.len()).unwrap_or(0)
+        });
+        self.by_path.insert(path, Method { id, ..method });
+    }
+
+    /// Their names, `package.Service/Method`.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
     }
 
     /// Whether a path is known.
     #[must_use]
     pub fn contains(&self, path: &str) -> bool {
-        self.0.contains_key(path)
+        self.by_path.contains_key(path)
     }
 
     /// What is known of a path; nothing is assumed of an unknown one.
     #[must_use]
     pub fn get(&self, path: &str) -> Method {
-        self.0.get(path).copied().unwrap_or_default()
+        self.by_path.get(path).copied().unwrap_or_default()
     }
 }
 
@@ -74,9 +115,10 @@ mod tests {
     fn the_contracts_say_what_may_be_repeated() {
         let methods = Methods::weft();
         let get = methods.get("/weft.cache.v1.CacheService/GetStats");
-        assert_eq!(get, Method { idempotent: true, streaming: false });
+        assert_eq!((get.idempotent, get.streaming), (true, false));
+        assert_eq!(methods.names().nth(get.id() - 1), Some("weft.cache.v1.CacheService/GetStats"));
         let watch = methods.get("/weft.queue.v1.QueueService/WatchJob");
-        assert_eq!(watch, Method { idempotent: true, streaming: true });
+        assert_eq!((watch.idempotent, watch.streaming), (true, true));
         assert!(!methods.get("/weft.database.v1.UserService/CreateUser").idempotent);
         assert_eq!(methods.get("/someone.Else/Call"), Method::default());
     }

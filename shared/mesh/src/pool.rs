@@ -19,7 +19,10 @@ use weft_balance::{
 use self::room::Room;
 pub use self::tally::Tally;
 pub(crate) use self::tally::count;
-use crate::{error::MeshError, lease::Lease, probe::Check, replay::Progress, terms::Terms};
+use crate::{
+    error::MeshError, lease::Lease, methods::Methods, metrics::Calls, probe::Check, replay::Progress,
+    terms::Terms,
+};
 
 /// What a pool's backends speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,9 @@ pub struct Settings {
     pub interval: Duration,
     /// How long a check may take.
     pub timeout: Duration,
+    /// After how much silence an HTTP/2 connection is tried with a PING, while calls are in flight on it; `None` for
+    /// never. gRPC's own servers end connections with more than one in five minutes (gRFC A8).
+    pub ping_interval: Option<Duration>,
     /// How many results in a row change a backend's health.
     pub thresholds: Thresholds,
     /// How calls are spread over the backends.
@@ -98,6 +104,7 @@ impl Settings {
             authority: None,
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
+            ping_interval: None,
             thresholds: Thresholds::default(),
             balance: weft_balance::Settings::default(),
             retry: retry::Policy::default(),
@@ -122,14 +129,17 @@ pub struct Pool {
     pub budget: Budget,
     /// What is counted of its attempts.
     pub tally: Tally,
+    /// What is measured of them.
+    pub(crate) attempts: Calls,
     room: Room,
 }
 
 impl Pool {
-    /// A pool without backends yet.
+    /// A pool without backends yet. Calls of `methods` are measured by their names.
     #[must_use]
-    pub fn new(settings: Settings) -> Arc<Self> {
+    pub fn new(settings: Settings, methods: &Methods) -> Arc<Self> {
         Arc::new(Self {
+            attempts: Calls::attempts(&settings.name, methods),
             backends: Backends::new(settings.thresholds, settings.balance, Instant::now()),
             disturbed: Notify::new(),
             resolved: watch::Sender::new(false),

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -23,7 +23,14 @@ pub(crate) const REPLAY_LIMIT_BYTES: usize = 64 * 1024;
 
 /// How far the sending of a request has come. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Progress(Arc<AtomicU8>);
+pub(crate) struct Progress(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    progress: AtomicU8,
+    /// Bytes of the newest attempt.
+    sent: AtomicU64,
+}
 
 const COMPLETE: u8 = 1;
 const FAILED: u8 = 2;
@@ -31,31 +38,51 @@ const FAILED: u8 = 2;
 impl Progress {
     /// All of it has been taken over: what is missing is the backend's.
     pub(crate) fn is_complete(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == COMPLETE
+        self.0.progress.load(Ordering::Relaxed) == COMPLETE
     }
 
     /// It cannot be finished: the client went away, or broke a limit.
     pub(crate) fn has_failed(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == FAILED
+        self.0.progress.load(Ordering::Relaxed) == FAILED
+    }
+
+    /// How much of it was sent in the newest attempt, in bytes.
+    pub(crate) fn sent(&self) -> u64 {
+        self.0.sent.load(Ordering::Relaxed)
     }
 
     fn note(&self, progress: u8) {
-        self.0.store(progress, Ordering::Relaxed);
+        self.0.progress.store(progress, Ordering::Relaxed);
+    }
+
+    fn sends(&self, frame: &Frame<Bytes>) {
+        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.0.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
-/// One attempt at sending a body. Its [`Keeper`] makes the next one; only the newest may be polled.
+/// One attempt at sending a body. Its [`Keeper`] makes the next one, which takes the body from this one.
 #[derive(Debug)]
 pub struct Replay<B> {
     shared: Arc<Mutex<Shared<B>>>,
-    next: usize,
+    /// Which attempt it is, from 0.
+    attempt: u32,
+    untouched: bool,
     ended: bool,
 }
+
+/// The body is sent by a later attempt.
+#[derive(Debug, thiserror::Error)]
+#[error("the request is being sent again")]
+struct Superseded;
 
 #[derive(Debug)]
 struct Shared<B> {
     body: Merged<B>,
     kept: Vec<Kept>,
+    /// The newest attempt, and how many of them it has sent.
+    attempt: u32,
+    sent: usize,
     kept_bytes: usize,
     /// False once frames have been let go, or will not be needed again.
     keeping: bool,
@@ -80,8 +107,17 @@ where
             progress.note(COMPLETE);
         }
         let body = Merged::new(body);
-        let shared = Shared { body, kept: Vec::new(), kept_bytes: 0, keeping: true, body_ended, progress };
-        Self { shared: Arc::new(Mutex::new(shared)), next: 0, ended: false }
+        let shared = Shared {
+            body,
+            kept: Vec::new(),
+            attempt: 0,
+            sent: 0,
+            kept_bytes: 0,
+            keeping: true,
+            body_ended,
+            progress,
+        };
+        Self { shared: Arc::new(Mutex::new(shared)), attempt: 0, untouched: true, ended: false }
     }
 
     /// A handle that decides over further attempts, while the attempt itself goes to the transport.
@@ -101,10 +137,25 @@ pub struct Keeper<B> {
 }
 
 impl<B> Keeper<B> {
-    /// Another attempt from the beginning; `None` when part of it has been let go.
+    /// Whether there can be another attempt: nothing has been let go, and it can still become whole.
+    #[must_use]
+    pub fn can_repeat(&self) -> bool {
+        let shared = lock(&self.shared);
+        shared.keeping && !shared.progress.has_failed()
+    }
+
+    /// Another attempt from the beginning, if there can be one. It takes the body from the one before.
     #[must_use]
     pub fn again(&self) -> Option<Replay<B>> {
-        lock(&self.shared).keeping.then(|| Replay { shared: Arc::clone(&self.shared), next: 0, ended: false })
+        let mut shared = lock(&self.shared);
+        if !shared.keeping || shared.progress.has_failed() {
+            return None;
+        }
+        shared.sent = 0;
+        shared.attempt += 1;
+        shared.progress.0.sent.store(0, Ordering::Relaxed);
+        let (shared, attempt) = (Arc::clone(&self.shared), shared.attempt);
+        Some(Replay { shared, attempt, untouched: true, ended: false })
     }
 
     /// How far the request has come in all attempts together.
@@ -112,9 +163,11 @@ impl<B> Keeper<B> {
         lock(&self.shared).progress.clone()
     }
 
-    /// There will be no further attempt: nothing more is kept.
+    /// There will be no further attempt: nothing more is kept than the last one has yet to send.
     pub fn commit(&self) {
-        lock(&self.shared).keeping = false;
+        let mut shared = lock(&self.shared);
+        shared.keeping = false;
+        shared.let_go();
     }
 }
 
@@ -136,9 +189,18 @@ impl<B> Shared<B> {
         self.kept_bytes += if let Kept::Data(data) = &kept { data.len() } else { 0 };
         if self.kept_bytes > REPLAY_LIMIT_BYTES {
             self.keeping = false;
-            self.kept = Vec::new();
+            self.let_go();
         } else {
             self.kept.push(kept);
+            self.sent += 1;
+        }
+    }
+
+    /// Forgets what was kept, when nobody has to send it any more.
+    fn let_go(&mut self) {
+        if self.sent == self.kept.len() {
+            self.kept = Vec::new();
+            self.sent = 0;
         }
     }
 }
@@ -156,13 +218,22 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let shared = Arc::clone(&self.shared);
         let mut shared = lock(&shared);
-        if let Some(kept) = shared.kept.get(self.next).cloned() {
-            self.next += 1;
-            self.ended = shared.body_ended && self.next == shared.kept.len();
-            return Poll::Ready(Some(Ok(match kept {
+        if self.attempt != shared.attempt {
+            return Poll::Ready(Some(Err(Superseded.into())));
+        }
+        self.untouched = false;
+        if let Some(kept) = shared.kept.get(shared.sent).cloned() {
+            shared.sent += 1;
+            self.ended = shared.body_ended && shared.sent == shared.kept.len();
+            if !shared.keeping {
+                shared.let_go();
+            }
+            let frame = match kept {
                 Kept::Data(data) => Frame::data(data),
                 Kept::Trailers(trailers) => Frame::trailers(trailers),
-            })));
+            };
+            shared.progress.sends(&frame);
+            return Poll::Ready(Some(Ok(frame)));
         }
         if shared.body_ended {
             self.ended = true;
@@ -172,7 +243,7 @@ where
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 shared.keep(frame);
-                self.next += 1;
+                shared.progress.sends(frame);
                 shared.body_ended = shared.body.is_end_stream();
             }
             Poll::Ready(None) => shared.body_ended = true,
@@ -191,12 +262,12 @@ where
             return true;
         }
         let shared = self.lock();
-        shared.body_ended && self.next >= shared.kept.len()
+        shared.body_ended && shared.sent == shared.kept.len()
     }
 
     fn size_hint(&self) -> SizeHint {
         let shared = self.lock();
-        if self.next == 0 && shared.kept.is_empty() { shared.body.size_hint() } else { SizeHint::default() }
+        if self.untouched && shared.kept.is_empty() { shared.body.size_hint() } else { SizeHint::default() }
     }
 }
 
@@ -244,8 +315,9 @@ mod tests {
         static CHUNK: [u8; 40_000] = [7; 40_000];
         let mut first = Replay::new(body(&[&CHUNK, &CHUNK]));
         first.frame().await.unwrap().unwrap();
-        assert!(first.keeper().again().is_some());
+        assert!(first.keeper().can_repeat());
         first.frame().await.unwrap().unwrap();
+        assert!(!first.keeper().can_repeat());
         assert!(first.keeper().again().is_none());
     }
 
@@ -257,5 +329,26 @@ mod tests {
         keeper.commit();
         assert!(keeper.again().is_none());
         assert_eq!(read(attempt).await, TWO);
+    }
+
+    #[tokio::test]
+    async fn the_next_attempt_takes_the_body_from_the_one_before() {
+        let mut first = Replay::new(body(&[&ONE, &TWO]));
+        first.frame().await.unwrap().unwrap();
+        let second = first.keeper().again().unwrap();
+        assert!(first.frame().await.unwrap().is_err());
+        assert_eq!(read(second).await, [ONE, TWO].concat());
+    }
+
+    #[tokio::test]
+    async fn what_its_client_breaks_off_is_not_repeated() {
+        let frames = [Ok(Frame::data(Bytes::from_static(&ONE))), Err(std::io::Error::other("gone"))];
+        let mut attempt = Replay::new(StreamBody::new(stream::iter(frames)));
+        let (keeper, progress) = (attempt.keeper(), attempt.keeper().progress());
+        attempt.frame().await.unwrap().unwrap();
+        assert!(keeper.can_repeat() && !progress.has_failed() && !progress.is_complete());
+        attempt.frame().await.unwrap().unwrap_err();
+        assert!(!keeper.can_repeat() && keeper.again().is_none());
+        assert!(progress.has_failed() && !progress.is_complete());
     }
 }

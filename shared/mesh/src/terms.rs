@@ -13,6 +13,8 @@ use weft_balance::{
     verdict::{Timeout, Verdict},
 };
 
+use crate::methods::Method;
+
 /// What holds for one call.
 #[derive(Debug)]
 pub struct Terms {
@@ -32,6 +34,10 @@ pub struct Terms {
     pub class: Class,
     /// Ends the call when neither side sends anything for too long.
     pub idle: Option<Activity>,
+    /// What is known of its method.
+    pub method: Method,
+    /// Whether each attempt is a span of its own, below the current one.
+    pub trace_attempts: bool,
     /// When a response that has begun ends here, so that it is begun anew and balanced again.
     pub stream_ends: Option<Instant>,
 }

@@ -42,7 +42,12 @@ pub fn adopt(span: &Span, headers: &HeaderMap) {
 
 /// Writes the current span into headers, over what they carried; leaves them alone when there is no sampled span.
 pub fn inject(headers: &mut HeaderMap) {
-    let context = Span::current().context();
+    inject_from(&Span::current(), headers);
+}
+
+/// The same of another span.
+pub fn inject_from(span: &Span, headers: &mut HeaderMap) {
+    let context = span.context();
     if context.span().span_context().is_valid() {
         global::get_text_map_propagator(|propagator| {
             propagator.inject_context(&context, &mut HeadersMut(headers));

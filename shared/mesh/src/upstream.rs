@@ -15,6 +15,7 @@ use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::task::TaskTracker;
+use tracing::{Span, field::Empty};
 use weft_balance::{
     Backend,
     retry::{self, Attempt, Decision, History},
@@ -33,7 +34,11 @@ use crate::{
     link::{Link, LinkBody, LinkError},
     pool::{Pool, Protocol, count},
     terms::{Course, Terms},
+    trace,
 };
+
+/// How long the headers of a response wait for its first frame, while the request goes on.
+const PEEK_TIME: Duration = Duration::from_millis(20);
 
 /// How often a call was sent before, for its backend (gRFC A6).
 const PREVIOUS_ATTEMPTS: http::HeaderName = http::HeaderName::from_static("grpc-previous-rpc-attempts");
@@ -190,11 +195,10 @@ where
         course: &mut Course,
     ) -> (Option<(Replay<B>, Option<Duration>)>, Option<retry::Retry>) {
         let pool = &self.upstream.pool;
-        let next = self.keeper.again();
-        let decision = self.decide(verdict, took, next.is_some());
+        let decision = self.decide(verdict, took, self.keeper.can_repeat());
         let free = retry::is_free(verdict, self.history);
         let (decision, place) = if free { (decision, None) } else { pool.budget.claim(decision) };
-        match (decision, next) {
+        match (decision, self.next(decision)) {
             (Decision::Again { after, transparent }, Some(next)) => {
                 self.history = self.history.sent_again(verdict, transparent);
                 // Whoever closed an idle connection is as good as the next one.
@@ -211,6 +215,11 @@ where
             }
             (Decision::Again { .. }, None) => (None, None),
         }
+    }
+
+    /// The request again, if that is decided.
+    fn next(&self, decision: Decision) -> Option<Replay<B>> {
+        if matches!(decision, Decision::Again { .. }) { self.keeper.again() } else { None }
     }
 
     /// A place at a backend that was not tried, or, when a repetition finds none, at any.
@@ -253,7 +262,10 @@ where
         let pool = &self.upstream.pool;
         let backend = Arc::clone(lease.backend());
         let mut request = Request::from_parts(self.parts.clone(), body);
-        self.prepare(&mut request, backend.address());
+        if self.terms.trace_attempts {
+            lease.traced(self.span(&backend));
+        }
+        self.prepare(&mut request, &lease);
         let link = self.upstream.link(&backend);
         let sent = self.within(self.in_time(link.send(request))).await.flatten();
         let (how, error) = match sent {
@@ -282,7 +294,7 @@ where
     ) -> Result<Response<ResponseBody<B>>, Ended<B>> {
         let mut late = None;
         if self.terms.peek
-            && let Err(timeout) = self.within(response.body_mut().peek()).await
+            && let Err(timeout) = self.within(self.peek(response.body_mut())).await
         {
             response.body_mut().inner_mut().cut(How::TimedOut(timeout));
             late = Some(timeout);
@@ -299,9 +311,53 @@ where
         }
     }
 
+    /// One attempt, as a client's span.
+    fn span(&self, backend: &Backend) -> Span {
+        let (address, attempt, path) = (backend.address(), self.tried.len(), self.parts.uri.path());
+        if self.terms.grpc {
+            let method = path.trim_start_matches('/');
+            tracing::info_span!(
+                "attempt",
+                otel.name = method,
+                otel.kind = "client",
+                rpc.system.name = "grpc",
+                rpc.method = method,
+                server.address = address,
+                weft.attempt = attempt,
+                rpc.response.status_code = Empty,
+            )
+        } else {
+            let method = self.parts.method.as_str();
+            tracing::info_span!(
+                "attempt",
+                otel.name = method,
+                otel.kind = "client",
+                http.request.method = method,
+                url.path = path,
+                server.address = address,
+                weft.attempt = attempt,
+            )
+        }
+    }
+
+    /// Waits for the first frame. But a client of which it is not known that it sends one message may wait for the headers
+    /// before it goes on.
+    async fn peek(&self, body: &mut ResponseBody<B>) {
+        if self.terms.method.is_known() {
+            return body.peek().await;
+        }
+        let _ = timeout(PEEK_TIME, body.peek()).await;
+        if self.keeper.progress().is_complete() {
+            body.peek().await;
+        }
+    }
+
     /// Points a request at a backend and says how much time it has, and how often it was sent.
-    fn prepare(&self, request: &mut Request<Replay<B>>, backend: &str) {
-        address::point(request, backend, self.upstream.protocol);
+    fn prepare(&self, request: &mut Request<Replay<B>>, lease: &Lease) {
+        address::point(request, lease.backend().address(), self.upstream.protocol);
+        if self.terms.trace_attempts {
+            trace::inject_from(lease.span(), request.headers_mut());
+        }
         if !self.terms.grpc {
             return;
         }

@@ -20,14 +20,15 @@ const GET_CHAT: &str = "weft.database.v1.ChatService/GetChat";
 const PUBLISH: &str = "weft.queue.v1.QueueService/Publish";
 const PROCESS: &str = "process chat_queue";
 
-/// Spans from parent to child. The gateway's has the name of the service's and no client span of its own, so a call of
-/// a client is one client span and two server spans; between services it is one and one.
+/// Spans from parent to child. The gateway serves a call and makes attempts at it, so a call of a client is two client
+/// spans and two server spans; between services it is one and one.
 type Hops = &'static [(SpanKind, &'static str)];
 
 /// From the question to the worker.
 const ASKED: Hops = &[
     (Client, POST),
     (Server, POST),
+    (Client, POST),
     (Server, POST),
     (Client, PUBLISH),
     (Server, PUBLISH),
@@ -43,6 +44,7 @@ const CALLED: [&str; 3] = [
 const MISSED: Hops = &[
     (Client, GET_CHAT),
     (Server, GET_CHAT),
+    (Client, GET_CHAT),
     (Server, GET_CHAT),
     (Client, "weft.cache.v1.CacheService/Get"),
     (Server, "weft.cache.v1.CacheService/Get"),
@@ -51,6 +53,7 @@ const MISSED: Hops = &[
 const FILLED: Hops = &[
     (Client, GET_CHAT),
     (Server, GET_CHAT),
+    (Client, GET_CHAT),
     (Server, GET_CHAT),
     (Client, "weft.cache.v1.CacheService/Fill"),
     (Server, "weft.cache.v1.CacheService/Fill"),

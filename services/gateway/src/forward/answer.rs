@@ -34,19 +34,24 @@ pub(super) fn trailers(error: MeshError) -> HeaderMap {
     trailers
 }
 
-/// Says that no route matches; `/health`, which needs none, says whether the gateway serves.
-pub(super) fn no_route<B>(request: &Request<B>, grpc: bool, ready: &Readiness) -> Response<Body> {
+/// Says whether the gateway serves.
+pub(super) fn health(ready: &Readiness) -> Response<Body> {
+    match ready.get() {
+        Ok(()) => json_body(StatusCode::OK, &json!({ "status": "serving" })),
+        Err(reason) => {
+            let body = json!({ "status": "not serving", "reason": reason });
+            json_body(StatusCode::SERVICE_UNAVAILABLE, &body)
+        }
+    }
+}
+
+/// Says that no route matches; `None` for `/health`, which needs none.
+pub(super) fn no_route<B>(request: &Request<B>, grpc: bool) -> Option<Response<Body>> {
     if request.uri().path() == "/health" && !grpc {
-        return match ready.get() {
-            Ok(()) => json_body(StatusCode::OK, &json!({ "status": "serving" })),
-            Err(reason) => {
-                let body = json!({ "status": "not serving", "reason": reason });
-                json_body(StatusCode::SERVICE_UNAVAILABLE, &body)
-            }
-        };
+        return None;
     }
     if !grpc {
-        return error(StatusCode::NOT_FOUND, "NO_ROUTE", "no route matches this host and path");
+        return Some(error(StatusCode::NOT_FOUND, "NO_ROUTE", "no route matches this host and path"));
     }
     let service = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
     let message: String =
@@ -58,7 +63,7 @@ pub(super) fn no_route<B>(request: &Request<B>, grpc: bool, ready: &Readiness) -
     if let Ok(message) = HeaderValue::try_from(format!("no route for service {message}")) {
         headers.insert("grpc-message", message);
     }
-    response
+    Some(response)
 }
 
 fn error(status: StatusCode, reason: &str, message: &str) -> Response<Body> {

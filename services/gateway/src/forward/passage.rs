@@ -8,12 +8,17 @@ use std::{
 
 use http::{HeaderMap, Request, Response, header};
 use hyper::body::Incoming;
-use opentelemetry::{KeyValue, trace::TraceContextExt as _};
+use opentelemetry::trace::TraceContextExt as _;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use weft_balance::verdict::{Code, Verdict};
+use weft_balance::{
+    retry::Why,
+    verdict::{Code, Verdict},
+};
 use weft_mesh::{
     error::{Classify as _, MeshError},
+    methods::Method,
+    metrics::Sizes,
     terms::Course,
 };
 
@@ -22,6 +27,7 @@ use crate::{
     access_log::{AccessLog, Line},
     gate::Inside,
     metrics::Metrics,
+    route::Rule,
 };
 
 /// The longest text of a client that goes into a line.
@@ -35,6 +41,7 @@ pub(super) struct Passage {
     metrics: Metrics,
     lane: Arc<Lane>,
     grpc: bool,
+    method: Method,
     began: Instant,
     span: Span,
     whence: Option<Box<Whence>>,
@@ -48,6 +55,14 @@ pub(super) struct Passage {
     /// How it ended; `None` when the client went away before.
     end: Option<End>,
     _inside: Admitted,
+}
+
+/// What is known of a call when it begins.
+pub(super) struct Begun {
+    pub(super) method: Method,
+    pub(super) grpc: bool,
+    pub(super) span: Span,
+    pub(super) whence: Option<Box<Whence>>,
 }
 
 /// How a call ended.
@@ -100,25 +115,47 @@ fn cut(text: &str) -> String {
     text.chars().take(MAX_TEXT).collect()
 }
 
+/// Writes the line of a call that was refused before it began, and passes the answer on.
+pub(super) fn refused(
+    whence: Option<Box<Whence>>,
+    flag: &'static str,
+    rule: Option<&Rule>,
+    grpc: bool,
+    response: Response<Body>,
+) -> Response<Body> {
+    if let Some(whence) = whence {
+        let Whence { log, mut line } = *whence;
+        line.protocol = protocol(grpc);
+        line.status = response.status().as_u16();
+        let status = response.headers().get("grpc-status");
+        line.grpc_status = status.and_then(|status| status.to_str().ok()?.parse().ok());
+        flag.clone_into(&mut line.flags);
+        line.pool = rule.map(|rule| rule.pool.clone()).unwrap_or_default();
+        log.write(line);
+    }
+    response
+}
+
+const fn protocol(grpc: bool) -> &'static str {
+    if grpc { "grpc" } else { "http" }
+}
+
 impl Passage {
-    pub(super) fn begin(
-        metrics: Metrics,
-        lane: &Arc<Lane>,
-        grpc: bool,
-        inside: Admitted,
-        span: Span,
-        whence: Option<Box<Whence>>,
-        received: Received,
-    ) -> Self {
+    pub(super) fn begin(metrics: Metrics, lane: &Arc<Lane>, inside: Admitted, begun: Begun) -> Self {
+        let Begun { method, grpc, span, whence } = begun;
         metrics.totals.calls.fetch_add(1, Ordering::Relaxed);
+        if grpc {
+            metrics.served.begun(method);
+        }
         Self {
             metrics,
             lane: Arc::clone(lane),
             grpc,
+            method,
             began: Instant::now(),
             span,
             whence,
-            received,
+            received: Received::default(),
             course: Course::default(),
             sent: 0,
             first_byte: None,
@@ -130,6 +167,15 @@ impl Passage {
 
     pub(super) const fn grpc(&self) -> bool {
         self.grpc
+    }
+
+    pub(super) const fn method(&self) -> Method {
+        self.method
+    }
+
+    /// Counts its request's body.
+    pub(super) fn received(&self) -> Received {
+        self.received.clone()
     }
 
     pub(super) fn pool(&self) -> &str {
@@ -159,16 +205,18 @@ impl Passage {
         self.end.get_or_insert(End::Backend(verdict));
     }
 
-    /// The gateway ends it with an error; `verdict` says of what attempt, if there was one.
-    pub(super) fn failed(&mut self, error: &MeshError) {
+    /// The gateway ends it with an error; `verdict` is the one on the attempt that was under way, if there was one.
+    pub(super) fn failed(&mut self, error: &MeshError, verdict: Option<Verdict>) {
         let code = error.kind().code() as i32;
         let code = u16::try_from(code).unwrap_or_default();
-        self.end.get_or_insert(End::Own(code, self.course.verdict));
+        // A response that was broken off has said by itself how it ended; here it is known why.
+        self.end = Some(End::Own(code, verdict));
     }
 
     /// Answers with an error of the gateway's own.
     pub(super) fn refuse(mut self, error: MeshError) -> Response<Body> {
-        self.failed(&error);
+        let verdict = self.course.verdict;
+        self.failed(&error, verdict);
         let response = answer::refuse(error, self.grpc);
         self.http_status = response.status().as_u16();
         response
@@ -182,20 +230,24 @@ impl Passage {
         }
     }
 
-    fn flags(&self) -> &'static str {
+    /// Envoy's flags of how it ended, and whether there would have been another attempt but for a limit.
+    fn flags(&self) -> String {
         let verdict = match self.end {
             Some(End::Backend(verdict)) => Some(verdict),
-            Some(End::Own(code, None)) if code == Code::Unavailable as u16 => return "UH",
-            Some(End::Own(code, None)) if code == Code::ResourceExhausted as u16 => return "UO",
+            Some(End::Own(code, None)) if code == Code::Unavailable as u16 => return "UH".to_owned(),
+            Some(End::Own(code, None)) if code == Code::ResourceExhausted as u16 => return "UO".to_owned(),
             Some(End::Own(_, verdict)) => verdict,
-            None => return "DC",
+            None => return "DC".to_owned(),
         };
-        verdict.and_then(|verdict| verdict.flag()).map_or("-", |flag| flag.as_str())
+        let flag = verdict.and_then(|verdict| verdict.flag()).map(|flag| flag.as_str());
+        let limited = matches!(self.course.stopped, Some(Why::Attempts | Why::Budget));
+        let flags: Vec<_> = flag.into_iter().chain(limited.then_some("URX")).collect();
+        if flags.is_empty() { "-".to_owned() } else { flags.join(",") }
     }
 
     fn write_line(&mut self, whence: Whence) {
         let Whence { log, mut line } = whence;
-        line.protocol = if self.grpc { "grpc" } else { "http" };
+        line.protocol = protocol(self.grpc);
         line.status = self.http_status;
         line.grpc_status = self.grpc.then(|| self.code() as u16);
         line.flags = self.flags();
@@ -226,14 +278,12 @@ impl Drop for Passage {
             self.span.record("http.response.status_code", self.http_status);
         }
         self.span.record("weft.attempts", self.course.attempts);
-        let rule = &self.lane.rule;
-        let (pool, route) = (rule.pool.clone(), rule.label.clone());
-        let labels = [
-            KeyValue::new("pool", pool),
-            KeyValue::new("route", route),
-            KeyValue::new("status", code.as_str()),
-        ];
-        self.metrics.ended(&labels, self.began);
+        let took = self.began.elapsed();
+        self.metrics.ended(&self.lane, code, took);
+        if self.grpc {
+            let sizes = Sizes { sent: self.sent, received: self.received.bytes() };
+            self.metrics.served.ended(self.method, code, took, sizes);
+        }
         if let Some(whence) = self.whence.take() {
             self.write_line(*whence);
         }

@@ -1,6 +1,7 @@
 //! The response on its way back: streamed frame by frame, ended at the deadline, measured to its last byte.
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
     task::{Context, Poll},
@@ -11,18 +12,20 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
-use weft_balance::verdict::How;
+use weft_balance::verdict::{How, Timeout};
 use weft_mesh::{BoxError, error::MeshError, terms::Terms, upstream::ResponseBody};
 
-use super::{Metered, answer, passage::Passage};
+use super::{Metered, answer, passage::Passage, unread::Watched};
 
 /// A response body of the gateway: a backend's, or its own.
 pub struct Body(Kind);
 
 enum Kind {
     Own(Option<Bytes>),
-    Forwarded(Box<Forwarded>),
+    Forwarded(Watched),
 }
+
+type Polled = Option<Result<Frame<Bytes>, BoxError>>;
 
 impl Body {
     /// Nothing.
@@ -34,113 +37,149 @@ impl Body {
     pub(super) const fn full(bytes: Bytes) -> Self {
         Self(Kind::Own(Some(bytes)))
     }
+
+    /// A backend's.
+    pub(super) const fn forwarded(watched: Watched) -> Self {
+        Self(Kind::Forwarded(watched))
+    }
 }
 
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Polled> {
         match &mut self.0 {
             Kind::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Forwarded(forwarded) => forwarded.poll_frame(cx),
+            Kind::Forwarded(forwarded) => forwarded.lock().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Own(bytes) => bytes.is_none(),
-            Kind::Forwarded(forwarded) => forwarded.over || forwarded.body.is_end_stream(),
+            Kind::Forwarded(forwarded) => forwarded.lock().is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Kind::Forwarded(forwarded) => forwarded.body.size_hint(),
+            Kind::Forwarded(forwarded) => forwarded.lock().size_hint(),
         }
     }
 }
 
 /// A backend's response body.
 pub(super) struct Forwarded {
+    /// `None` once it was ended from here.
+    open: Option<Open>,
+    /// What the client is still to be told then.
+    last: Polled,
+}
+
+struct Open {
     body: ResponseBody<Metered>,
     passage: Passage,
     terms: Terms,
     alarm: Option<Pin<Box<Sleep>>>,
-    over: bool,
+}
+
+impl fmt::Debug for Forwarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forwarded").field("open", &self.open.is_some()).finish_non_exhaustive()
+    }
 }
 
 impl Forwarded {
     /// Begins the answer with the backend's headers.
-    pub(super) fn respond(
+    pub(super) fn begin(
         response: Response<ResponseBody<Metered>>,
         mut passage: Passage,
         terms: Terms,
-    ) -> Response<Body> {
+    ) -> Response<Self> {
         passage.answered(response.status().as_u16());
         passage.note(response.body().inner().backend());
         response.map(|body| {
             let alarm = terms.next_limit().map(|limit| Box::pin(sleep_until(limit.into())));
-            Body(Kind::Forwarded(Box::new(Self { body, passage, terms, alarm, over: false })))
+            Self { open: Some(Open { body, passage, terms, alarm }), last: None }
         })
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.over {
-            return Poll::Ready(None);
+    /// Ends it if its time is over, because nobody asks for more of it.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if let Some(Err(timeout)) = self.open.as_ref().map(|open| open.terms.over(now)) {
+            self.late(timeout);
         }
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Some(verdict) = self.body.inner().verdict() {
-            self.passage.ended(verdict);
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.open.as_ref().map_or(self.last.is_none(), |open| open.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.open.as_ref().map_or_else(SizeHint::default, |open| open.body.size_hint())
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+        let Some(open) = &mut self.open else { return Poll::Ready(self.last.take()) };
+        let polled = Pin::new(&mut open.body).poll_frame(cx);
+        if let Some(verdict) = open.body.inner().verdict() {
+            open.passage.ended(verdict);
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
-                self.passage.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
-                if let Some(idle) = &self.terms.idle {
+                open.passage.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if let Some(idle) = &open.terms.idle {
                     idle.touch();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(source))) => {
-                let pool = self.passage.pool().to_owned();
-                let backend = self.body.inner().backend().to_owned();
-                self.end(MeshError::Backend { pool, backend, source })
+                let pool = open.passage.pool().to_owned();
+                let backend = open.body.inner().backend().to_owned();
+                self.end(MeshError::Backend { pool, backend, source });
+                Poll::Ready(self.last.take())
             }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => self.poll_alarm(cx),
+            Poll::Pending => {
+                let timeout = std::task::ready!(open.poll_alarm(cx));
+                self.late(timeout);
+                Poll::Ready(self.last.take())
+            }
         }
     }
 
+    fn late(&mut self, timeout: Timeout) {
+        let Some(open) = &mut self.open else { return };
+        open.body.inner_mut().cut(How::TimedOut(timeout));
+        let error = MeshError::late(open.passage.pool(), timeout);
+        self.end(error);
+    }
+
+    /// Ends a stream that has begun: gRPC has a status for it, HTTP only the cut. The backend is told by the drop.
+    fn end(&mut self, error: MeshError) {
+        let Some(Open { body, mut passage, .. }) = self.open.take() else { return };
+        passage.failed(&error, body.inner().verdict());
+        self.last = Some(if passage.grpc() {
+            Ok(Frame::trailers(answer::trailers(error)))
+        } else {
+            Err(error.into())
+        });
+    }
+}
+
+impl Open {
     /// Looks whether the call's time is over, or nothing has moved for too long.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Timeout> {
         loop {
             let Some(alarm) = &mut self.alarm else { return Poll::Pending };
             std::task::ready!(alarm.as_mut().poll(cx));
             match self.terms.over(Instant::now()) {
                 Ok(Some(limit)) => alarm.as_mut().reset(limit.into()),
                 Ok(None) => self.alarm = None,
-                Err(timeout) => {
-                    self.body.inner_mut().cut(How::TimedOut(timeout));
-                    let error = MeshError::late(self.passage.pool(), timeout);
-                    return self.end(error);
-                }
+                Err(timeout) => return Poll::Ready(timeout),
             }
-        }
-    }
-
-    /// Ends a stream that has begun: gRPC has a status for it, HTTP only the cut.
-    fn end(&mut self, error: MeshError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.over = true;
-        self.alarm = None;
-        self.passage.failed(&error);
-        if self.passage.grpc() {
-            Poll::Ready(Some(Ok(Frame::trailers(answer::trailers(error)))))
-        } else {
-            Poll::Ready(Some(Err(error.into())))
         }
     }
 }

@@ -6,6 +6,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use weft_balance::Thresholds;
 use weft_mesh::{
     discovery::{self, Discovery, Sources},
+    methods::Methods,
     pool::{Pool, Protocol, Settings},
     probe::{self, Check},
     upstream::Upstream,
@@ -38,9 +39,10 @@ impl Entry {
         config: &config::Pool,
         nameservers: &[SocketAddr],
         threads: usize,
+        methods: &Methods,
         scope: &Scope,
     ) -> Self {
-        let pool = Pool::new(settings(config));
+        let pool = Pool::new(settings(config), methods);
         let upstreams = connect(&pool, threads, scope);
         let (finding, discovery) = discover(&pool, config, nameservers, scope);
         Self {
@@ -54,10 +56,23 @@ impl Entry {
         }
     }
 
+    /// Ends what must have ended before the pool is [`reconfigured`](Self::reconfigured): two that look for backends at
+    /// once would overwrite each other's list.
+    pub(super) async fn prepare(&self, config: &config::Pool) {
+        if self.looks_elsewhere(config) {
+            self.finding.end().await;
+        }
+    }
+
+    fn looks_elsewhere(&self, config: &config::Pool) -> bool {
+        let looks = |pool: &config::Pool| (pool.backends.clone(), pool.backends_file.clone(), pool.refresh);
+        looks(&self.config) != looks(config)
+    }
+
     /// The same pool, configured otherwise. Its backends stay, and so does what the difference does not touch:
     /// connections unless they would speak another protocol, discovery unless it would look for others, checks unless
     /// they would ask otherwise.
-    pub(super) async fn reconfigured(
+    pub(super) fn reconfigured(
         &self,
         config: &config::Pool,
         nameservers: &[SocketAddr],
@@ -77,13 +92,10 @@ impl Entry {
             self.probes.stop.cancel();
             probe(&pool, scope)
         };
-        let looks = |pool: &config::Pool| (pool.backends.clone(), pool.backends_file.clone(), pool.refresh);
-        let (finding, discovery) = if looks(&self.config) == looks(config) {
-            (Arc::clone(&self.finding), self.discovery.clone())
-        } else {
-            // Two at once would overwrite each other's list.
-            self.finding.end().await;
+        let (finding, discovery) = if self.looks_elsewhere(config) {
             discover(&pool, config, nameservers, scope)
+        } else {
+            (Arc::clone(&self.finding), self.discovery.clone())
         };
         let upstreams =
             if same_protocol { self.upstreams.clone() } else { connect(&pool, self.upstreams.len(), scope) };
@@ -188,6 +200,7 @@ fn settings(config: &config::Pool) -> Settings {
         authority: health.authority.clone(),
         interval: health.interval,
         timeout: health.timeout,
+        ping_interval: Some(config.ping_interval).filter(|interval| !interval.is_zero()),
         thresholds: Thresholds { healthy: health.healthy_threshold, unhealthy: health.unhealthy_threshold },
         balance: config.balance_settings(),
         retry: config.retry.policy(),

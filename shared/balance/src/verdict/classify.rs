@@ -154,6 +154,8 @@ const fn timed_out(timeout: Timeout, ending: &Ending<'_>) -> Verdict {
     let blame = match timeout {
         // The operator wants it elsewhere.
         Timeout::StreamAge => Blame::Nobody,
+        // It has answered. Many a stream is quiet for as long as nothing happens, and is ended by its deadline.
+        _ if ending.response_begun => Blame::Nobody,
         // While the client may still send, the silence may be its own.
         _ if !ending.request_complete => Blame::Nobody,
         // A caller that gives a millisecond must not be able to eject a backend by itself.

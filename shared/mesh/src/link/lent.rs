@@ -1,6 +1,6 @@
 //! HTTP/1.1 connections: each carries one call at a time and goes back to the idle ones after it.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -10,7 +10,10 @@ use hyper_util::rt::TokioIo;
 use tokio_util::task::TaskTracker;
 
 use super::{Held, LinkBody, LinkError, connect, lock};
-use crate::{BoxError, Replay};
+use crate::{
+    BoxError, Replay,
+    pool::{Pool, count},
+};
 
 /// Idle connections kept per backend.
 const IDLE_LIMIT: usize = 64;
@@ -18,6 +21,7 @@ const IDLE_LIMIT: usize = 64;
 /// The HTTP/1.1 connections of one owner to one backend.
 pub(crate) struct LentConnections<B> {
     address: String,
+    pool: Arc<Pool>,
     tasks: TaskTracker,
     idle: Mutex<Vec<http1::SendRequest<Replay<B>>>>,
 }
@@ -27,8 +31,8 @@ where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn new(address: &str, tasks: TaskTracker) -> Self {
-        Self { address: address.to_owned(), tasks, idle: Mutex::new(Vec::new()) }
+    pub(super) fn new(address: &str, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
+        Self { address: address.to_owned(), pool, tasks, idle: Mutex::new(Vec::new()) }
     }
 
     pub(super) async fn send(&self, request: Request<Replay<B>>) -> Result<Response<LinkBody<B>>, LinkError> {
@@ -53,10 +57,16 @@ where
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<Replay<B>>, LinkError> {
-        let stream = connect(&self.address).await.map_err(LinkError::connect)?;
+        let stream = connect(&self.address, &self.pool.tally).await.map_err(LinkError::connect)?;
         let handshake = http1::Builder::new().max_headers(256).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(LinkError::connect)?;
-        self.tasks.spawn(connection.with_upgrades());
+        count(&self.pool.tally.connections);
+        let pool = Arc::clone(&self.pool);
+        self.tasks.spawn(async move {
+            let ended = connection.with_upgrades().await;
+            count(&pool.tally.connections_ended);
+            ended
+        });
         Ok(sender)
     }
 

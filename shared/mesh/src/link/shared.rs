@@ -26,12 +26,15 @@ use crate::{
     pool::{Pool, count},
 };
 
-/// How much of a stream may be under way unread. Small beside the connection's window, so that one slow reader does
-/// not stop the others on the connection.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// How much of all streams may be under way unread. Fixed: adaptive windows start so small that a burst of token-sized
-/// frames looks like a flood to h2.
-const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+/// How much of a stream may be under way unread: HTTP/2's own default. Small beside the connection's window, so that
+/// slow readers do not stop the others on the connection.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// How much of all streams may be under way unread, which their own windows keep far below it. h2 ends a connection
+/// with too many small unread frames, each counted as 256 bytes against half of this: it has to allow for all streams
+/// of a connection full of frames the size of a token.
+const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024 * 1024;
+/// How long the answer to a PING may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of one request body may wait in a connection for the backend's window.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Connections per backend and owner.
@@ -200,7 +203,7 @@ where
     }
 
     async fn connect(&self) -> Result<Place<B>, BoxError> {
-        let stream = connect(&self.address).await?;
+        let stream = connect(&self.address, &self.pool.tally).await?;
         let handshake = http2::Builder::new(Tasks(self.tasks.clone()))
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -208,8 +211,8 @@ where
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .initial_max_send_streams(FIRST_STREAMS)
             .max_header_list_size(64 * 1024)
-            .keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_interval(self.pool.settings().ping_interval)
+            .keep_alive_timeout(PING_TIMEOUT)
             .handshake(TokioIo::new(stream));
         let (sender, mut connection) = handshake.await?;
         count(&self.pool.tally.connections);
@@ -225,6 +228,7 @@ where
             if let Err(error) = ended.await {
                 tracing::debug!(address, error = %crate::error::chain(&error), "connection ended");
             }
+            count(&pool.tally.connections_ended);
             pool.suspect(&address);
         });
         let connection = Connection { sender, streams };

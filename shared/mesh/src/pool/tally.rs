@@ -20,14 +20,24 @@ pub struct Tally {
     pub retry_overflow: AtomicU64,
     /// Attempts that repeat one that was certainly not executed, at once: `grpc.client.call.transparent_retries`.
     pub transparent_retry: AtomicU64,
-    /// Attempts that ended by a time limit: `upstream_rq_timeout`.
+    /// Attempts that ended by their call's deadline: `upstream_rq_timeout`.
     pub timeout: AtomicU64,
+    /// Attempts whose first byte came too late: `upstream_rq_per_try_timeout`.
+    pub per_try_timeout: AtomicU64,
+    /// Streams on which nothing moved for too long: `upstream_rq_idle_timeout`.
+    pub idle_timeout: AtomicU64,
+    /// Streams that went on for too long: `upstream_rq_max_duration_reached`.
+    pub max_duration: AtomicU64,
     /// Attempts that the client gave up: `upstream_rq_cancelled`.
     pub cancelled: AtomicU64,
     /// Streams that backends reset: `upstream_rq_rx_reset`.
     pub rx_reset: AtomicU64,
+    /// Streams that were reset here: `upstream_rq_tx_reset`.
+    pub tx_reset: AtomicU64,
     /// Connections opened: `upstream_cx_total`.
     pub connections: AtomicU64,
+    /// Connections that have ended: what is left of them is `upstream_cx_active`.
+    pub connections_ended: AtomicU64,
     /// Connections that did not come about: `upstream_cx_connect_fail`.
     pub connect_fail: AtomicU64,
     /// Calls that found no backend: `upstream_cx_none_healthy`.
@@ -51,12 +61,22 @@ impl Tally {
     /// Counts how an attempt ended.
     pub(crate) fn ended(&self, verdict: &Verdict) {
         match verdict.cause {
-            Cause::Deadline | Cause::FirstByteTimeout | Cause::StreamIdle => count(&self.timeout),
+            Cause::Deadline => count(&self.timeout),
+            Cause::FirstByteTimeout => count(&self.per_try_timeout),
+            Cause::StreamIdle => count(&self.idle_timeout),
+            Cause::StreamAge => count(&self.max_duration),
             Cause::Cancelled => count(&self.cancelled),
-            Cause::Reset | Cause::RefusedStream | Cause::EnhanceYourCalm => count(&self.rx_reset),
-            Cause::ConnectFailed | Cause::ConnectTimeout => count(&self.connect_fail),
-            _ => {}
+            Cause::Reset | Cause::RefusedStream | Cause::EnhanceYourCalm => return count(&self.rx_reset),
+            _ => return,
         }
+        count(&self.tx_reset);
+    }
+
+    /// Connections that are open.
+    pub fn open_connections(&self) -> u64 {
+        // Read in this order, so that one that ends meanwhile is never counted as ended only.
+        let ended = self.connections_ended.load(Ordering::Relaxed);
+        self.connections.load(Ordering::Relaxed).saturating_sub(ended)
     }
 
     /// Counts why a call was not sent again.
@@ -74,9 +94,13 @@ impl Tally {
             ("upstream_rq_retry_success", "Repetitions that succeeded", &self.retry_success),
             ("upstream_rq_retry_overflow", "Repetitions that the budget did not allow", &self.retry_overflow),
             ("upstream_rq_transparent_retry", "Attempts after one not executed", &self.transparent_retry),
-            ("upstream_rq_timeout", "Attempts that ended by a time limit", &self.timeout),
+            ("upstream_rq_timeout", "Attempts that ended by their call's deadline", &self.timeout),
+            ("upstream_rq_per_try_timeout", "Attempts whose first byte was late", &self.per_try_timeout),
+            ("upstream_rq_idle_timeout", "Streams on which nothing moved", &self.idle_timeout),
+            ("upstream_rq_max_duration_reached", "Streams that went on for too long", &self.max_duration),
             ("upstream_rq_cancelled", "Attempts that the client gave up", &self.cancelled),
             ("upstream_rq_rx_reset", "Streams that backends reset", &self.rx_reset),
+            ("upstream_rq_tx_reset", "Streams that were reset here", &self.tx_reset),
             ("upstream_rq_pending", "Calls that waited for a backend with room", &self.pending),
             ("upstream_rq_pending_overflow", "Calls refused for want of room", &self.pending_overflow),
             ("upstream_cx", "Connections opened", &self.connections),

@@ -10,7 +10,7 @@ use tokio_util::{
 };
 
 use super::{Check, grpc::GrpcSession, http::HttpSession};
-use crate::link::connect;
+use crate::link;
 
 /// What was learned of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Session {
         match self {
             Self::Grpc(session) => session.ask().await,
             Self::Http(session) => session.ask().await,
-            Self::Tcp(address) => match connect(address).await {
+            Self::Tcp(address) => match link::open(address).await {
                 Ok(_) => Verdict::Passed,
                 Err(error) => Verdict::Failed(error.to_string()),
             },
@@ -96,7 +96,7 @@ pub(super) struct Dial {
 impl Dial {
     /// A connection, and where to run what drives it.
     pub(super) async fn connect(&self) -> io::Result<(TokioIo<TcpStream>, Lifeline)> {
-        let stream = connect(&self.address).await?;
+        let stream = link::open(&self.address).await?;
         Ok((TokioIo::new(stream), Lifeline::new(&self.tasks)))
     }
 }

@@ -18,6 +18,7 @@ use tokio_util::{
 use weft_balance::Health;
 use weft_mesh::{
     discovery::{self, Discovery, Sources, Target},
+    methods::Methods,
     pool::{Pool, Protocol, Settings},
     probe::{self, Check},
 };
@@ -52,14 +53,15 @@ impl Fixture {
     /// Only found, not checked.
     pub(crate) fn found(sources: Sources) -> Self {
         let (pool, tasks, stop) =
-            (Pool::new(settings(Check::None)), TaskTracker::new(), CancellationToken::new());
+            (Pool::new(settings(Check::None), Methods::weft()), TaskTracker::new(), CancellationToken::new());
         let discovery = discovery::start(&pool, sources, &tasks, stop.clone());
         Self { pool, discovery, tasks, _stop: stop.drop_guard() }
     }
 
     /// One backend, checked.
     pub(crate) fn checked(address: std::net::SocketAddr, settings: Settings) -> Self {
-        let (pool, tasks, stop) = (Pool::new(settings), TaskTracker::new(), CancellationToken::new());
+        let (pool, tasks, stop) =
+            (Pool::new(settings, Methods::weft()), TaskTracker::new(), CancellationToken::new());
         let discovery = discovery::start(&pool, sources(&[address.to_string()]), &tasks, stop.clone());
         probe::start(&pool, &tasks, stop.clone());
         Self { pool, discovery, tasks, _stop: stop.drop_guard() }

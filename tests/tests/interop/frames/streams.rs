@@ -67,7 +67,7 @@ async fn read(body: &mut RecvStream) -> Result<usize, h2::Error> {
 }
 
 /// A backend that answers every call of a connection with tokens as fast as windows allow, and says when all are sent.
-async fn speaking(calls: usize, sent: Arc<Semaphore>) -> Backend {
+async fn speaking(calls: usize, frames: usize, sent: Arc<Semaphore>) -> Backend {
     Backend::start(&[], move |mut wire, seen| {
         let sent = Arc::clone(&sent);
         async move {
@@ -79,7 +79,7 @@ async fn speaking(calls: usize, sent: Arc<Semaphore>) -> Backend {
             for stream in &streams {
                 wire.send(&[Frame::headers(*stream, 0, BEGIN)]).await?;
             }
-            for _ in 0..FRAMES {
+            for _ in 0..frames {
                 for stream in &streams {
                     wire.flow(&Frame::data(*stream, TOKEN.as_slice())).await?;
                 }
@@ -95,9 +95,9 @@ async fn speaking(calls: usize, sent: Arc<Semaphore>) -> Backend {
 }
 
 /// Calls on one connection of a client that reads nothing before the backend has sent all.
-async fn slow_reader(calls: usize, windows: Windows) {
+async fn slow_reader(calls: usize, frames: usize, windows: Windows) {
     let sent = Arc::new(Semaphore::new(0));
-    let backend = speaking(calls, Arc::clone(&sent)).await;
+    let backend = speaking(calls, frames, Arc::clone(&sent)).await;
     let gateway = gateway(&[backend.address]).await;
     let client = connect(gateway.address, windows).await;
     let responses =
@@ -105,7 +105,7 @@ async fn slow_reader(calls: usize, windows: Windows) {
     let _all_sent = timeout(LIMIT, sent.acquire()).await.expect("the backend cannot send all").unwrap();
     for response in responses {
         let mut body = response.unwrap().into_body();
-        assert_eq!(read(&mut body).await.unwrap(), FRAMES * TOKEN.len());
+        assert_eq!(read(&mut body).await.unwrap(), frames * TOKEN.len());
         assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
     }
     assert_eq!(backend.seen.connections(), 1);
@@ -115,23 +115,23 @@ async fn slow_reader(calls: usize, windows: Windows) {
 
 #[tokio::test]
 async fn a_slow_reader_of_small_frames_gets_them_all() {
-    slow_reader(1, LARGE).await;
+    slow_reader(1, FRAMES, LARGE).await;
 }
 
 #[tokio::test]
 async fn a_slow_reader_with_small_windows_is_not_flooded() {
-    slow_reader(1, Windows { stream: 65_535, connection: 65_535 }).await;
+    slow_reader(1, FRAMES / 2, Windows { stream: 65_535, connection: 65_535 }).await;
 }
 
 #[tokio::test]
 async fn slow_streams_of_one_reader_do_not_flood_it() {
-    slow_reader(4, LARGE).await;
+    slow_reader(4, FRAMES, LARGE).await;
 }
 
 /// The reader's windows for each stream are small, so what it does not read stays with the gateway.
 #[tokio::test]
 async fn slow_streams_of_one_backend_do_not_flood_the_gateway() {
-    slow_reader(4, Windows { stream: 65_535, connection: 64 << 20 }).await;
+    slow_reader(24, 3200, Windows { stream: 1024, connection: 64 << 20 }).await;
 }
 
 /// A backend on h2 that reads nothing before the client has sent all, then answers with how many bytes came.

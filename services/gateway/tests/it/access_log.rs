@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use weft_gateway::HealthKind;
+use weft_gateway::{HealthKind, Route};
 use weft_testkit::eventually;
 
 use crate::{backend::TestBackend, client::Client, config, started};
@@ -16,6 +16,8 @@ async fn every_call_has_a_line_that_says_how_it_went() {
     let mut config = config(&[backend.address], &[], HealthKind::Tcp);
     config.access_log = Some(path.to_str().unwrap().to_owned());
     config.routes[0].idempotent = true;
+    config.routes[0].idle_timeout = Duration::from_millis(300);
+    config.routes.push(Route { max_in_flight: 1, ..Route::grpc("grpc.testing.Full", "echo") });
     let gateway = started(config).await;
     let client = Client::connect(gateway.address).await;
     client
@@ -24,6 +26,12 @@ async fn every_call_has_a_line_that_says_how_it_went() {
         .unwrap();
     client.unary("Echo", b"1234567", &[]).await.unwrap();
     client.unary("Hang", b"", &[("grpc-timeout", "50m")]).await.unwrap_err();
+    client.unary("HalfThenHang", b"", &[]).await.unwrap_err();
+    client.unary_of("nowhere.Service/Call", b"", &[]).await.unwrap_err();
+    let held = client.open_of("grpc.testing.Full/Echo", &[]).await;
+    client.unary_of("grpc.testing.Full/Echo", b"", &[]).await.unwrap_err();
+    drop(held);
+    client.unary("AlwaysFail", b"", &[]).await.unwrap_err();
     backend.kill().await;
     let refused =
         || async { client.unary("Echo", b"", &[]).await.unwrap_err().reason == "NO_HEALTHY_BACKENDS" };
@@ -52,5 +60,14 @@ async fn every_call_has_a_line_that_says_how_it_went() {
     let late = line("UT").unwrap();
     assert_eq!((late["grpc_status"].as_u64(), late["attempts"].as_u64()), (Some(4), Some(1)));
     assert!(late.get("first_byte_ms").is_none());
+    let idle = line("SI").unwrap();
+    assert_eq!((idle["grpc_status"].as_u64(), idle["bytes_sent"].as_u64()), (Some(14), Some(4)));
+    let nowhere = line("NR").unwrap();
+    assert_eq!((nowhere["grpc_status"].as_u64(), nowhere["pool"].as_str()), (Some(12), Some("")));
+    let full = line("UO").unwrap();
+    assert_eq!((full["grpc_status"].as_u64(), full["pool"].as_str()), (Some(8), Some("echo")));
+    // What a backend says by itself has no flag, but that it was not asked again has.
+    let given_up = line("URX").unwrap();
+    assert_eq!((given_up["grpc_status"].as_u64(), given_up["attempts"].as_u64()), (Some(14), Some(3)));
     gateway.stop().await;
 }

@@ -124,6 +124,7 @@ impl TestBackend {
             "EchoIfHealthy" => echo(request),
             "FailFirst" if self.calls() == 1 => failing("14", &[]),
             "FailFirst" => grpc(Bytes::from(format!("{:?}", request.headers()))),
+            "AlwaysFail" => failing("14", &[]),
             "Pushback" => failing("14", &[("grpc-retry-pushback-ms", "-1")]),
             "HalfThenHang" => half(self.scope.stopping),
             _ => status(404),

@@ -44,9 +44,18 @@ impl Client {
         method: &str,
         headers: &[(&str, &str)],
     ) -> (mpsc::Sender<Bytes>, Response<Incoming>) {
+        self.open_of(&format!("grpc.testing.TestService/{method}"), headers).await
+    }
+
+    /// The same for a method of any service.
+    pub(crate) async fn open_of(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (mpsc::Sender<Bytes>, Response<Incoming>) {
         let (send, receive) = mpsc::channel(16);
         let frames = ReceiverStream::new(receive).map(|data| Ok(Frame::data(data)));
-        let mut request = Request::post(format!("http://gateway/grpc.testing.TestService/{method}"))
+        let mut request = Request::post(format!("http://gateway/{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
         for (name, value) in headers {

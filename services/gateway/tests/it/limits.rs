@@ -3,13 +3,17 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::Request;
 use http_body_util::BodyExt;
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use weft_gateway::{HealthKind, Priority, Route};
 use weft_mesh::error::{CallError, ErrorKind};
+use weft_proto::gateway::v1::Ejection;
 use weft_testkit::eventually;
 
 use crate::{
+    admin::{in_flight, pools},
     backend::TestBackend,
     client::{Client, http},
     config, started,
@@ -133,5 +137,83 @@ async fn a_request_that_is_too_large_is_refused_in_the_callers_protocol() {
     );
     let answer = http(gateway.address, &format!("{head}{}", String::from_utf8_lossy(&LARGE))).await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("4000"), "{answer}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_wait_for_a_backend_with_room_and_the_line_is_short() {
+    let backend = TestBackend::start().await;
+    let mut config = config(&[backend.address], &[], HealthKind::Tcp);
+    (config.pools[0].max_in_flight, config.pools[0].max_waiting) = (1, 4);
+    config.pools[0].max_wait = Duration::from_secs(60);
+    let gateway = started(config).await;
+    let client = Client::connect(gateway.address).await;
+    let (sender, held) = client.open("Echo", &[]).await;
+    let line = TaskTracker::new();
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let client = client.clone();
+            line.spawn(async move { client.unary("Echo", b"x", &[]).await })
+        })
+        .collect();
+    eventually(Duration::from_secs(5), || async { pools(&gateway).await[0].waiting == 4 }).await;
+    let error = client.unary("Echo", b"x", &[]).await.unwrap_err();
+    assert_eq!((error.kind, error.reason.as_str()), (ErrorKind::ResourceExhausted, "OVERLOADED"));
+    assert_eq!(backend.calls(), 1);
+    drop((sender, held));
+    for call in waiting {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(pools(&gateway).await[0].waiting, 0);
+    gateway.stop().await;
+}
+
+/// A single failure would eject: none of what a client breaks off, sends too much of, or does not wait for is one.
+#[tokio::test]
+async fn a_backend_is_not_blamed_for_what_clients_do_not_finish() {
+    static LARGE: [u8; 5000] = [b'x'; 5000];
+    let backends = [TestBackend::start().await, TestBackend::start().await];
+    let mut config = config(&backends.each_ref().map(|backend| backend.address), &[], HealthKind::Tcp);
+    config.pools[0].outlier.consecutive_failures = 1;
+    config.overload.max_request_bytes = 4000;
+    config.routes[0].idempotent = true;
+    config.routes[0].idle_timeout = Duration::from_millis(100);
+    let gateway = started(config).await;
+    let client = Client::connect(gateway.address).await;
+    for _ in 0..2 {
+        let error = client.unary("Hang", &LARGE, &[]).await.unwrap_err();
+        assert_eq!(error.reason, "REQUEST_TOO_LARGE");
+        let error = client.unary("HalfThenHang", b"x", &[]).await.unwrap_err();
+        assert_eq!(error.reason, "IDLE");
+        // It sends nothing, and never says that it has nothing more to send.
+        let (_sender, response) = client.open("Hang", &[]).await;
+        let status = tonic::Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(CallError::from(status).reason, "IDLE");
+    }
+    let pool = pools(&gateway).await.remove(0);
+    assert_eq!(pool.backends.iter().map(|backend| backend.failures).sum::<u64>(), 0, "{pool:?}");
+    assert!(pool.backends.iter().all(|backend| backend.ejection() == Ejection::None), "{pool:?}");
+    assert_eq!(pool.backends.iter().map(|backend| backend.calls).sum::<u64>(), 6, "nothing was sent twice");
+    gateway.stop().await;
+}
+
+/// hyper asks a body for nothing while its client takes nothing.
+#[tokio::test]
+async fn a_call_that_nobody_reads_ends_in_time() {
+    let backend = TestBackend::start().await;
+    let gateway = started(config(&[backend.address], &[], HealthKind::Tcp)).await;
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(0);
+    let (mut sender, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+    TaskTracker::new().spawn(connection);
+    let request = Request::post("http://gateway/grpc.testing.TestService/HalfThenHang")
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "500m");
+    let (response, _) = sender.send_request(request.body(()).unwrap(), true).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(in_flight(&gateway).await, [1]);
+    eventually(Duration::from_secs(5), || async { in_flight(&gateway).await == [0] }).await;
+    drop(response);
     gateway.stop().await;
 }

@@ -59,7 +59,8 @@ fn stopped(attempt: &Attempt<'_>) -> Option<Why> {
         Cause::NoRoute | Cause::NoHealthyBackend | Cause::Overflow | Cause::RateLimited => {
             return Some(Why::Refused);
         }
-        Cause::Deadline => return Some(Why::Deadline),
+        // Limits of the call, not of the attempt.
+        Cause::Deadline | Cause::StreamIdle | Cause::StreamAge => return Some(Why::Deadline),
         _ => {}
     }
     if attempt.passed_on {

@@ -71,7 +71,7 @@ fn what_an_idempotent_call_is_sent_again_after() {
         (verdict(How::GoAway { code: 0, above_last_id: false }), again(12.5, false)),
         (verdict(How::Broken), again(12.5, false)),
         (verdict(How::TimedOut(Timeout::FirstByte)), again(12.5, false)),
-        (verdict(How::TimedOut(Timeout::StreamIdle)), again(12.5, false)),
+        (verdict(How::TimedOut(Timeout::StreamIdle)), stop(Why::Deadline)),
         (verdict(How::ProtocolError), stop(Why::NotRetryable)),
         (verdict(How::Http { status: 503, hints: Hints::default() }), again(12.5, false)),
         (verdict(How::Http { status: 500, hints: Hints::default() }), stop(Why::NotRetryable)),

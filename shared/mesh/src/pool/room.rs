@@ -151,3 +151,154 @@ impl Room {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, stream::FuturesOrdered};
+    use tokio_stream::StreamExt as _;
+    use weft_balance::{Class, Desired, Origin, Settings, Thresholds, retry::Deadline};
+
+    use super::*;
+    use crate::methods::Method;
+
+    struct Scene {
+        backends: Backends,
+        room: Room,
+        tally: Tally,
+    }
+
+    impl Scene {
+        /// Backends that may have one call each.
+        fn of(backends: &[&str], limit: usize) -> Self {
+            let (settings, now) = (Settings { max_in_flight: 1, ..Settings::default() }, Instant::now());
+            let pool = Backends::new(Thresholds::default(), settings, now);
+            let desired = |address: &&str| Desired {
+                address: (*address).to_owned(),
+                weight: 1,
+                tier: 0,
+                origin: Origin::Config,
+            };
+            pool.reconcile(&backends.iter().map(desired).collect::<Vec<_>>());
+            pool.list().iter().for_each(|backend| drop(backend.checked(Ok(()), now)));
+            let room = Room::new(Waiting { limit, time: Duration::from_secs(60) });
+            Self { backends: pool, room, tally: Tally::default() }
+        }
+
+        fn take(&self) -> InFlight {
+            self.backends.pick(&Ask::at(Instant::now())).unwrap()
+        }
+
+        /// As the end of a call does.
+        fn free(&self, call: InFlight) {
+            drop(call);
+            self.room.made(&self.backends);
+        }
+
+        async fn wait(&self, terms: &Terms, tried: &[Arc<Backend>]) -> Picked {
+            self.room.wait(&self.backends, tried, terms, &self.tally).await
+        }
+
+        /// The highest number of a pick so far.
+        fn picks(&self) -> u64 {
+            self.backends.recorded()[0].ticket
+        }
+    }
+
+    fn terms(class: Class, seconds: Option<u64>) -> Terms {
+        let asked = seconds.map(Duration::from_secs);
+        Terms {
+            deadline: Deadline::new(asked, weft_balance::retry::Limits::default(), Instant::now()),
+            idempotent: false,
+            peek: false,
+            grpc: true,
+            key: None,
+            class,
+            idle: None,
+            method: Method::unknown(false),
+            trace_attempts: false,
+            stream_ends: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn places_go_to_interactive_calls_first_then_by_deadline_and_nobody_is_woken_for_nothing() {
+        let scene = Scene::of(&["a:1"], 9);
+        let mut held = scene.take();
+        let of = [
+            terms(Class::Batch, Some(1)),
+            terms(Class::Interactive, None),
+            terms(Class::Interactive, Some(50)),
+            terms(Class::Interactive, Some(40)),
+        ];
+        let mut waiting: Vec<_> = of.iter().map(|terms| Box::pin(scene.wait(terms, &[]))).collect();
+        for call in &mut waiting {
+            assert!(call.now_or_never().is_none());
+        }
+        assert_eq!(scene.room.waiting(), 4);
+        for turn in [3, 2, 1, 0] {
+            let before = scene.picks();
+            scene.free(held);
+            // One pick for the place, and one that finds no further one.
+            assert!(scene.picks() - before <= 2);
+            for (other, call) in waiting.iter_mut().enumerate().filter(|(other, _)| *other < turn) {
+                assert!(call.now_or_never().is_none(), "{other} before {turn}");
+            }
+            held = waiting.remove(turn).await.unwrap();
+        }
+        assert_eq!(scene.room.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_place_is_handed_on_by_who_went_away_and_not_taken_by_who_came_later() {
+        let scene = Scene::of(&["a:1"], 9);
+        let held = scene.take();
+        let terms = terms(Class::Interactive, None);
+        let mut first = Box::pin(scene.wait(&terms, &[]));
+        let mut second = Box::pin(scene.wait(&terms, &[]));
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        scene.free(held);
+        // The first one has the place, but has not looked yet.
+        assert_eq!(scene.backends.list()[0].in_flight(), 1);
+        let mut third = Box::pin(scene.wait(&terms, &[]));
+        assert!((&mut third).now_or_never().is_none());
+        drop(first);
+        let second = second.await.unwrap();
+        assert!((&mut third).now_or_never().is_none());
+        drop(third);
+        assert_eq!(scene.room.waiting(), 0);
+        drop(second);
+        assert_eq!(scene.backends.list()[0].in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_cannot_use_a_place_lets_the_next_one_have_it() {
+        let scene = Scene::of(&["a:1", "b:1"], 9);
+        let (one, other) = (scene.take(), scene.take());
+        let (choosy, any) = (terms(Class::Interactive, Some(1)), terms(Class::Interactive, Some(50)));
+        let tried = [Arc::clone(one.backend())];
+        let mut choosy = Box::pin(scene.wait(&choosy, &tried));
+        let any = scene.wait(&any, &[]);
+        assert!((&mut choosy).now_or_never().is_none());
+        let mut any = Box::pin(any);
+        assert!((&mut any).now_or_never().is_none());
+        scene.free(one);
+        let taken = any.await.unwrap();
+        assert_eq!(taken.backend().address(), tried[0].address());
+        scene.free(other);
+        assert_ne!(choosy.await.unwrap().backend().address(), tried[0].address());
+    }
+
+    #[tokio::test]
+    async fn the_line_is_short_and_ends_when_nobody_is_healthy() {
+        let scene = Scene::of(&["a:1"], 2);
+        let _held = scene.take();
+        let terms = terms(Class::Interactive, None);
+        let mut waiting: FuturesOrdered<_> = (0..2).map(|_| scene.wait(&terms, &[])).collect();
+        assert!(waiting.next().now_or_never().is_none());
+        assert_eq!(scene.wait(&terms, &[]).await.unwrap_err(), Refusal::Full);
+        assert_eq!(scene.tally.pending_overflow.load(Ordering::Relaxed), 1);
+        scene.backends.list()[0].mark_down("refused", Instant::now());
+        scene.room.made(&scene.backends);
+        assert!(waiting.all(|picked| matches!(picked, Err(Refusal::NoneHealthy))).await);
+    }
+}

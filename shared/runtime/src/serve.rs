@@ -34,6 +34,8 @@ use lifetime::{Lifetime, Step};
 use linger::Lingering;
 use version::Version;
 
+/// How much of one response may wait in a connection for its client to read.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// How long a client may take to send the headers of an HTTP/1.1 request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait when the process has no file descriptor left.
@@ -169,6 +171,7 @@ fn http2(scope: &Scope, max_concurrent_streams: u32) -> http2::Builder<Tasks> {
         .max_concurrent_streams(max_concurrent_streams)
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(8 * 1024 * 1024)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(64 * 1024)
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20));

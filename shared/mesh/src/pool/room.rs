@@ -179,7 +179,9 @@ mod tests {
                 origin: Origin::Config,
             };
             pool.reconcile(&backends.iter().map(desired).collect::<Vec<_>>());
-            pool.list().iter().for_each(|backend| drop(backend.checked(Ok(()), now)));
+            for backend in pool.list().iter() {
+                backend.checked(Ok(()), now);
+            }
             let room = Room::new(Waiting { limit, time: Duration::from_secs(60) });
             Self { backends: pool, room, tally: Tally::default() }
         }

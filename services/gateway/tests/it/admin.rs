@@ -154,6 +154,26 @@ async fn a_backend_whose_calls_fail_is_out_although_its_checks_pass_and_a_call_b
     gateway.stop().await;
 }
 
+/// Another gateway's calls, as the backend tells them: they count like own ones, and clients hear nothing of them.
+#[tokio::test]
+async fn what_a_backend_says_of_its_load_steers_calls_away_from_it() {
+    let (one, two) = (TestBackend::start().await, TestBackend::start().await);
+    let gateway = gateway(&[one.address, two.address], &[]).await;
+    let client = Client::connect(gateway.address).await;
+    let checked = || async { health(&gateway, "echo").await == [Health::Healthy; 2] };
+    eventually(Duration::from_secs(10), checked).await;
+    let (_, headers) = client.unary("Loaded", b"", &[]).await.unwrap();
+    assert!(headers.contains_key("x-trailer") && !headers.contains_key(weft_mesh::load_report::HEADER));
+    let foreign: Vec<_> = pools(&gateway).await[0].backends.iter().map(|backend| backend.foreign).collect();
+    let (loaded, other) = if one.calls() == 1 { (0, &two) } else { (1, &one) };
+    assert!(foreign[loaded] > 40.0 && foreign[1 - loaded].abs() < f64::EPSILON, "{foreign:?}");
+    for _ in 0..10 {
+        client.unary("Echo", b"x", &[]).await.unwrap();
+    }
+    assert_eq!(other.calls(), 10);
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn bad_changes_are_refused_by_name() {
     let one = TestBackend::start().await;

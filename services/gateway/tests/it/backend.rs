@@ -103,7 +103,7 @@ impl TestBackend {
         }
         self.calls.fetch_add(1, Ordering::Relaxed);
         match request.uri().path().rsplit('/').next().unwrap() {
-            "Echo" => echo(request),
+            "Echo" | "Get" => echo(request),
             "Hang" => {
                 let _guard = Cancelled(Arc::clone(&self.cancelled));
                 std::future::pending().await
@@ -124,6 +124,7 @@ impl TestBackend {
             "EchoIfHealthy" => echo(request),
             "FailFirst" if self.calls() == 1 => failing("14", &[]),
             "FailFirst" => grpc(Bytes::from(format!("{:?}", request.headers()))),
+            "Loaded" => loaded(),
             "AlwaysFail" => failing("14", &[]),
             "Pushback" => failing("14", &[("grpc-retry-pushback-ms", "-1")]),
             "HalfThenHang" => half(self.scope.stopping),
@@ -168,6 +169,13 @@ fn failing(code: &str, more: &[(&'static str, &str)]) -> Response<Answer> {
     for (name, value) in more {
         trailers.insert(*name, value.parse().unwrap());
     }
+    with_body(StreamBody::new(futures::stream::iter([Ok(Frame::trailers(trailers))])))
+}
+
+/// Says that it has 50 calls in flight.
+fn loaded() -> Response<Answer> {
+    let mut trailers = trailers();
+    weft_mesh::load_report::report(&mut trailers, 50);
     with_body(StreamBody::new(futures::stream::iter([Ok(Frame::trailers(trailers))])))
 }
 

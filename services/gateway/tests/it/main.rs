@@ -13,6 +13,7 @@ mod frames;
 mod health;
 mod lifecycle;
 mod limits;
+mod metrics;
 mod program;
 mod reload;
 mod retries;

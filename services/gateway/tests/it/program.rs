@@ -27,13 +27,13 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A gateway in a process of its own, on a socket that is not.
-struct Program {
+pub(crate) struct Program {
     child: Child,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Program {
-    async fn start(folder: &Path, listener: &TcpListener, pools: &str) -> (Self, PathBuf) {
+    pub(crate) async fn start(folder: &Path, listener: &TcpListener, pools: &str) -> (Self, PathBuf) {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let config = folder.join(format!("{}.toml", admin.port()));
         let address = listener.local_addr().unwrap();
@@ -74,13 +74,13 @@ impl Program {
         );
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.signal("TERM").await;
         assert!(self.child.wait().await.unwrap().success());
     }
 }
 
-fn pools(backend: &TestBackend) -> String {
+pub(crate) fn pools(backend: &TestBackend) -> String {
     format!(
         "[[pools]]\nname = \"echo\"\nbackends = [{{ address = \"{}\" }}]\n[[routes]]\n\
          grpc_service = \"grpc.testing.*\"\npool = \"echo\"\n",

@@ -68,16 +68,18 @@ struct Connection<B> {
 #[derive(Debug, Default)]
 struct Streams {
     open: AtomicUsize,
-    /// As the connection has it; true once the peer's SETTINGS have come.
+    /// As the connection had it when it was last asked; 0 before it knew.
     allowed: AtomicUsize,
-    /// Whether they have: they come before any answer.
+    /// Whether the peer's SETTINGS have come: they do before any answer.
     answered: AtomicBool,
 }
 
 impl Streams {
     fn allowed(&self) -> usize {
-        let answered = self.answered.load(Ordering::Relaxed);
-        if answered { self.allowed.load(Ordering::Relaxed) } else { ASSUMED_STREAMS }
+        match self.allowed.load(Ordering::Relaxed) {
+            0 => ASSUMED_STREAMS,
+            allowed => allowed,
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -221,8 +223,11 @@ where
         self.tasks.spawn(async move {
             // Polled for every call sent, which is when the peer's limit matters.
             let ended = poll_fn(|cx| {
+                let known = counted.answered.load(Ordering::Relaxed);
                 let polled = Pin::new(&mut connection).poll(cx);
-                counted.allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
+                if known {
+                    counted.allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
+                }
                 polled
             });
             if let Err(error) = ended.await {

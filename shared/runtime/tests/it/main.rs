@@ -20,6 +20,7 @@ use weft_proto::cache::v1::{
     GetRequest, cache_service_client::CacheServiceClient, get_response::Result as Got,
 };
 use weft_runtime::{Listeners, Running, start};
+use weft_testkit::eventually;
 
 async fn serve(config: EchoConfig) -> Running {
     let listeners = Listeners::bind(&config).await.unwrap();
@@ -115,7 +116,7 @@ async fn calls_over_the_limit_are_refused_with_a_hint() {
 #[tokio::test]
 async fn who_watches_a_server_is_no_load_and_a_full_one_still_answers_probes() {
     let mut config = EchoConfig::default();
-    config.lifecycle.max_in_flight = 1;
+    config.lifecycle.max_in_flight = 2;
     config.lifecycle.drain_timeout = Duration::from_millis(50);
     let running = serve(config).await;
     let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
@@ -128,8 +129,23 @@ async fn who_watches_a_server_is_no_load_and_a_full_one_still_answers_probes() {
     ask(channel.clone(), "user").await.unwrap();
     let foreign = channel.pool().backends.list()[0].foreign(Instant::now());
     assert!(foreign.abs() < f64::EPSILON, "it reports its calls, not its {foreign} watchers");
+    // A call of somebody else counts, as long as it is there.
+    let others =
+        tokio_util::task::AbortOnDropHandle::new(tasks.spawn(ask(Channel::direct(running.address), "never")));
+    let reported = || async {
+        ask(channel.clone(), "user").await.unwrap();
+        channel.pool().backends.list()[0].foreign(Instant::now()) > 0.9
+    };
+    eventually(Duration::from_secs(10), reported).await;
+    drop(others);
+    let gone = || async {
+        ask(channel.clone(), "user").await.unwrap();
+        channel.pool().backends.list()[0].foreign(Instant::now()).abs() < f64::EPSILON
+    };
+    eventually(Duration::from_secs(10), gone).await;
 
-    let full = tokio_util::task::AbortOnDropHandle::new(tasks.spawn(ask(channel.clone(), "never")));
+    let full = [(); 2]
+        .map(|()| tokio_util::task::AbortOnDropHandle::new(tasks.spawn(ask(channel.clone(), "never"))));
     while ask(channel.clone(), "user").await.is_ok() {}
     let check = health.check(HealthCheckRequest::default()).await.unwrap();
     assert_eq!(check.into_inner().status, 1);

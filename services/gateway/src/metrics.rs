@@ -46,6 +46,9 @@ pub(crate) struct Metrics {
     unrouted: Counter<u64>,
 }
 
+/// What is read of something when it is scraped.
+type Value<T> = fn(&T) -> u64;
+
 /// The durations of a route's calls, by status.
 #[derive(Debug, Default)]
 pub(crate) struct Durations([OnceLock<BoundHistogram<f64>>; Code::ALL.len()]);
@@ -119,7 +122,7 @@ fn labels(rule: &Rule) -> [KeyValue; 2] {
 /// What is known of each backend.
 fn backends(pools: &Pools) {
     let meter = global::meter("weft-gateway");
-    let gauges: [(_, _, fn(&Backend) -> u64); 2] = [
+    let gauges: [(&str, &str, Value<Backend>); 2] = [
         ("weft_gateway_backend_in_flight", "Calls in flight to a backend", Backend::in_flight),
         ("weft_gateway_backend_healthy", "1 while a backend is in rotation", |backend| {
             u64::from(is_in_rotation(backend))
@@ -129,7 +132,7 @@ fn backends(pools: &Pools) {
         let observe = of_backends(pools, value);
         meter.u64_observable_gauge(name).with_description(description).with_callback(observe).build();
     }
-    let counters: [(_, _, fn(&Backend) -> u64); 2] = [
+    let counters: [(&str, &str, Value<Backend>); 2] = [
         ("weft_gateway_backend_calls", "Calls given to a backend", Backend::calls),
         ("weft_gateway_backend_failures", "Calls a backend failed", Backend::failures),
     ];
@@ -185,7 +188,7 @@ fn states(pools: &Pools) {
     fn count(pool: &Pool, which: fn(&Backend) -> bool) -> u64 {
         pool.backends.list().iter().filter(|backend| which(backend)).count() as u64
     }
-    let gauges: [(_, _, fn(&Pool) -> u64); 6] = [
+    let gauges: [(&str, &str, Value<Pool>); 6] = [
         ("upstream_rq_active", "Attempts in flight", |pool| {
             pool.backends.list().iter().map(|backend| backend.in_flight()).sum()
         }),

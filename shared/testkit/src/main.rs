@@ -12,7 +12,7 @@ use tokio::{
 };
 use weft_testkit::{
     Servers,
-    bench::{self, Backend, BackendOptions, Load},
+    bench::{self, Backend, BackendOptions, Load, Streams},
 };
 
 /// Private Redis, PostgreSQL, RabbitMQ and S3, for tests and for trying things out; backends and load for benchmarks.
@@ -31,10 +31,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         write: Option<PathBuf>,
     },
-    /// A gRPC backend that answers any unary call after the time that the call asks for.
+    /// A gRPC backend that answers any call as the call asks.
     ///
-    /// HTTP/2 with prior knowledge. A call's header `x-service-us` says for how long it is served; the answer has the
-    /// header `x-backend`, an empty message, and status 0 in the trailers.
+    /// HTTP/2 with prior knowledge. A call's header `x-service-us` says for how long it is served, `x-bytes` how large the
+    /// message of the answer is (0 without it). The answer has the header `x-backend`, and status 0 in the trailers.
+    ///
+    /// With `x-messages` the answer is a stream of so many messages, the first one at once, the others each
+    /// `x-interval-us` after the one before. A message begins with its number and the time at which it was sent, in
+    /// nanoseconds since the epoch, 8 bytes each.
     ///
     /// A request to `/control` on the same port, HTTP/1.1 too, changes how calls that come later are answered. Its header
     /// `x-mode` is `well`, `slow=10` (ten times the service time), `fail_fast` (UNAVAILABLE at once) or `hang` (never).
@@ -46,9 +50,15 @@ enum Command {
     /// Sends gRPC calls to a gateway when they are due, whatever became of those before, and reports as JSON.
     ///
     /// Latency runs from when a call was due, not from when it could be sent. `added_ms` is latency without the service
-    /// time that the call asked for; timers add one or two milliseconds of it. Quantiles are those of calls that ended
-    /// well; the others are counted by how they ended. Ends when the last call has.
+    /// time that the call asked for; the backend's timers add one or two milliseconds of it unless that is 0. Quantiles are
+    /// those of calls that ended well; the others are counted by how they ended. Ends when the last call has.
     Load(Load),
+    /// Opens streams through a gateway, holds them all at once, and reports as JSON.
+    ///
+    /// `{"open": N}` says that N streams have their first message and the others have ended without. The report follows
+    /// when all have ended: messages due and received, streams by how they ended, and quantiles of how late messages
+    /// were, from when the backend sent them to when they came.
+    Streams(Streams),
     /// Serves the folders in a folder as S3 buckets.
     #[command(hide = true)]
     S3 {
@@ -79,6 +89,11 @@ fn run(command: Command) -> anyhow::Result<()> {
             println!("{}", runtime.block_on(bench::run(&load))?.json());
             Ok(())
         }
+        Command::Streams(streams) => {
+            let opened = |count| println!("{}", serde_json::json!({ "open": count }));
+            println!("{}", runtime.block_on(bench::hold(&streams, opened))?.json());
+            Ok(())
+        }
         Command::S3 { root, port } => Ok(runtime.block_on(weft_testkit::serve_s3(&root, port))?),
     }
 }
@@ -86,7 +101,7 @@ fn run(command: Command) -> anyhow::Result<()> {
 /// A benchmark starts several of them, which share the machine with what is measured: one thread each.
 fn runtime(command: &Command) -> std::io::Result<Runtime> {
     let mut builder = match command {
-        Command::Backend(_) | Command::Load(_) => Builder::new_current_thread(),
+        Command::Backend(_) | Command::Load(_) | Command::Streams(_) => Builder::new_current_thread(),
         Command::Servers { .. } | Command::S3 { .. } => Builder::new_multi_thread(),
     };
     builder.worker_threads(2).enable_all().build()

@@ -184,16 +184,18 @@ async fn accept(
         // Of a socket that listens already this only sets how many may wait.
         SockRef::from(&listener).listen(if unreachable { 0 } else { BACKLOG })?;
         let forwarding = async {
-            while !unreachable {
+            if unreachable {
+                std::future::pending::<()>().await;
+            }
+            loop {
                 let (client, _) = listener.accept().await?;
                 let tasks = lock(&connections).clone();
                 tasks.tracker.spawn(forward(client, upstream, weather.clone(), tasks.end));
             }
-            std::future::pending::<io::Result<()>>().await
         };
         let mut changes = weather.clone();
         tokio::select! {
-            failed = forwarding => return failed,
+            failed = forwarding => return failed as io::Result<()>,
             changed = changes.changed() => changed.map_err(io::Error::other)?,
         }
     }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How well calls are spread: weft-gateway beside Envoy, HAProxy and nginx, on the same calls, on the same machine.
 
-    python3 tests/bench/balance/run.py [--rounds 5] [--seconds 10] [--scenario bimodal] [--profile dist]
+    python3 tests/bench/balance/run.py [--rounds 5] [--seconds 10] [--scenario bimodal]
+                                         [--profile dist | --bin-dir DIR]
 
 Backends and load are `weft-testkit backend` and `weft-testkit load` (their --help says what they do). A backend only
 sleeps, for the time that the call asks for, and serves as many calls at once as it has slots: a call that is given to a
@@ -33,29 +34,24 @@ binary).
 
 import argparse
 import collections
-import http.client
 import json
-import os
 import pathlib
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-from proxies import find_envoy, free_port, proxies
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from processes import DRAIN_SECONDS, LOAD_CORE, PROXY_CORE, add_options, backends, binaries, control, cpu_seconds
+from processes import end_as_by_ctrl_c, pinned, rotated, sleep_until, stop, wait_idle, wait_port
+from proxies import Setup, proxies
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-CLOCK = os.sysconf("SC_CLK_TCK")
 RATE = 1100
 CONNECTIONS = 8
 WARM_UP_SECONDS = 4
 # With the digits that are printed.
 COLUMNS = {"added p50": 1, "added p99": 1, "p99": 1, "failed": 0, "share": 2, "in flight": 2, "at a moment": 2}
-# Longer than any call takes.
-DRAIN_SECONDS = 40
 
 # What the first backend does after half of the time; None if nothing.
 Scenario = collections.namedtuple("Scenario", "title workload weights slots_per_weight timeout trouble")
@@ -68,94 +64,27 @@ SCENARIOS = {
     "hang": Scenario("200 ms, one of four hangs, timeout 1 s", "constant", (1, 1, 1, 1), 110, 1, "hang"),
 }
 
-def wait_port(port, process):
-    for _ in range(200):
-        if process.poll() is not None:
-            sys.exit(f"{process.args[3]} ended with {process.returncode}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    sys.exit(f"{process.args[3]} does not listen on {port}")
-
-
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK
-
-
-def family(pid):
-    """A process and its children: nginx has a worker."""
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
-
-
-def pinned(core, command, **options):
-    return subprocess.Popen(["taskset", "-c", str(core), *map(str, command)], **options)
-
-
-def stop(process):
-    process.terminate()
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def build(profile):
-    packages = ["-p", "weft-gateway", "-p", "weft-testkit"]
-    subprocess.run(["cargo", "build", "--profile", profile, *packages], cwd=ROOT, check=True)
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / profile
-    return target / "weft-gateway", target / "weft-testkit"
-
-
-def control(port, mode):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", "/control", headers={"x-mode": mode})
-    answer = connection.getresponse()
-    text = answer.read()
-    connection.close()
-    if answer.status != 200:
-        sys.exit(f"the backend on {port} refuses {mode}: {text}")
-    return json.loads(text) if text else None
-
-
-def wait_idle(backends):
-    """All well, and nothing in flight that was left by whoever had its turn."""
-    for port, _ in backends:
-        control(port, "well")
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while any(control(port, "report")["in_flight"] for port, _ in backends):
-        if time.monotonic() > deadline:
-            sys.exit("calls are left in flight")
-        time.sleep(0.1)
-
-
-def sleep_until(when):
-    time.sleep(max(0, when - time.monotonic()))
-
 
 def turn(testkit, proxy, scenario, backends, seconds, seed, folder):
     """One proxy under load for once: what the load says, what the backends say, and the proxy's part of its core."""
-    port, command = proxy.prepare(folder, backends, scenario.timeout)
-    process, load = pinned(0, command, stdout=subprocess.DEVNULL), None
+    port, command = proxy.prepare(folder, backends, Setup(scenario.timeout))
+    process, load = pinned(PROXY_CORE, command, stdout=subprocess.DEVNULL), None
     try:
         wait_port(port, process)
         command = [testkit, "load", "--target", f"127.0.0.1:{port}", "--rate", RATE, "--seconds", seconds]
         command += ["--warm-up", WARM_UP_SECONDS, "--workload", scenario.workload, "--connections", CONNECTIONS]
         command += ["--seed", seed, "--timeout", f"{scenario.timeout}s"]
-        load = pinned(1, command, stdout=subprocess.PIPE, text=True)
+        load = pinned(LOAD_CORE, command, stdout=subprocess.PIPE, text=True)
         begin = time.monotonic() + WARM_UP_SECONDS
         sleep_until(begin)
         for backend, _ in backends:
             control(backend, "reset")
-        used = sum(map(cpu_seconds, family(process.pid)))
+        used = cpu_seconds(process.pid)
         if scenario.trouble:
             sleep_until(begin + seconds / 2)
             control(backends[0][0], scenario.trouble)
         sleep_until(begin + seconds)
-        used = sum(map(cpu_seconds, family(process.pid))) - used
+        used = cpu_seconds(process.pid) - used
         accounts = [control(backend, "report") for backend, _ in backends]
         said, _ = load.communicate(timeout=DRAIN_SECONDS)
         if load.returncode:
@@ -202,24 +131,12 @@ def summary(said, accounts, weights, cpu):
 def compare(arguments, name, candidates, testkit, folder):
     scenario = SCENARIOS[name]
     results = {proxy.name: [] for proxy in candidates}
-    running, backends = [], []
-    try:
-        for index, weight in enumerate(scenario.weights):
-            port = free_port()
-            command = [testkit, "backend", "--port", port, "--name", f"b{index}"]
-            command += ["--slots", scenario.slots_per_weight * weight]
-            running.append(pinned(1, command, stderr=subprocess.DEVNULL))
-            wait_port(port, running[-1])
-            backends.append((port, weight))
+    with backends(testkit, scenario.weights, scenario.slots_per_weight) as behind:
         for number in range(arguments.rounds):
-            first = number % len(candidates)
-            for proxy in candidates[first:] + candidates[:first]:
-                wait_idle(backends)
-                result = turn(testkit, proxy, scenario, backends, arguments.seconds, number + 1, folder)
+            for proxy in rotated(candidates, number):
+                wait_idle(behind)
+                result = turn(testkit, proxy, scenario, behind, arguments.seconds, number + 1, folder)
                 results[proxy.name].append(result)
-    finally:
-        for process in running:
-            stop(process)
     report(name, scenario, results)
 
 
@@ -260,19 +177,14 @@ def report(name, scenario, results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    add_options(parser)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--scenario", choices=SCENARIOS, action="append")
-    parser.add_argument("--profile", default="dist")
-    parser.add_argument("--envoy", default=find_envoy())
     arguments = parser.parse_args()
-    # As Ctrl-C does: what was started is ended.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-    gateway, testkit = build(arguments.profile)
+    end_as_by_ctrl_c()
+    gateway, testkit = binaries(arguments, "weft-gateway", "weft-testkit")
     with tempfile.TemporaryDirectory() as folder:
         candidates = proxies(gateway, arguments.envoy)
-        for proxy in candidates:
-            print(f"{proxy.name} {proxy.version}", flush=True)
         for name in arguments.scenario or SCENARIOS:
             compare(arguments, name, candidates, testkit, pathlib.Path(folder))
 

@@ -1,4 +1,4 @@
-//! A gRPC backend that serves each call for as long as the call asks, and misbehaves on command.
+//! A gRPC backend that answers each call as the call asks, and misbehaves on command.
 
 use std::{
     convert::Infallible,
@@ -6,13 +6,12 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    HeaderMap, Request, Response, StatusCode,
+    Request, Response, StatusCode,
     body::Incoming,
     header::{CONTENT_TYPE, HeaderValue},
     http::request::Parts,
@@ -22,15 +21,25 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
 };
-use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::Semaphore,
+    time::sleep,
+};
 use tokio_util::task::TaskTracker;
 
-use super::{behaviour::Behaviour, gauge::Gauge};
+use super::{
+    asked::Asked,
+    behaviour::Behaviour,
+    gauge::Gauge,
+    message::plain,
+    ticks::{Ticks, ok},
+};
 
 /// More than any gateway has in flight here, so that no call waits for a stream.
 const MOST_STREAMS: u32 = 10_000;
-/// A gRPC message without content.
-const EMPTY_MESSAGE: &[u8] = &[0; 5];
+/// A proxy that has a connection for every call may open thousands in a second.
+const MOST_UNACCEPTED: u32 = 4096;
 /// `HealthCheckResponse { status: SERVING }`.
 const SERVING: &[u8] = &[0, 0, 0, 0, 2, 8, 1];
 
@@ -48,7 +57,8 @@ pub struct BackendOptions {
     /// What the header `x-backend` of its answers says.
     #[arg(long)]
     pub name: String,
-    /// How many calls it serves at once, in the order they came; the others wait. 0 serves any number.
+    /// How many calls it serves at once, in the order they came; the others wait. 0 serves any number. A stream is served
+    /// until its end.
     #[arg(long, default_value_t = 0)]
     pub slots: usize,
 }
@@ -64,7 +74,7 @@ pub struct Backend {
 #[derive(Debug)]
 struct Shared {
     name: HeaderValue,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     behaviour: Mutex<Behaviour>,
     gauge: Arc<Gauge>,
 }
@@ -76,11 +86,14 @@ impl Backend {
     /// When the port cannot be bound, or the name cannot stand in a header.
     pub async fn bind(options: &BackendOptions) -> io::Result<Self> {
         let name = HeaderValue::from_str(&options.name).map_err(io::Error::other)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::LOCALHOST, options.port).into())?;
+        let listener = socket.listen(MOST_UNACCEPTED)?;
         let slots = if options.slots == 0 { Semaphore::MAX_PERMITS } else { options.slots };
         let shared = Shared {
             name,
-            slots: Semaphore::new(slots),
+            slots: Arc::new(Semaphore::new(slots)),
             behaviour: Mutex::new(Behaviour::Serve(1.0)),
             gauge: Gauge::new(),
         };
@@ -132,7 +145,7 @@ impl Shared {
     async fn answer(&self, head: &Parts) -> Answer {
         match head.uri.path() {
             "/control" => self.control(head),
-            "/grpc.health.v1.Health/Check" => message(SERVING),
+            "/grpc.health.v1.Health/Check" => message(Bytes::from_static(SERVING)),
             "/grpc.health.v1.Health/Watch" => failure(UNIMPLEMENTED),
             _ => {
                 let mut answer = self.serve(head).await;
@@ -142,31 +155,38 @@ impl Shared {
         }
     }
 
-    /// One call. When its caller gives up, it is dropped wherever it stands.
+    /// One call. When its caller gives up, it is dropped wherever it stands. It counts as in flight until its answer is
+    /// there, a stream until its end.
     async fn serve(&self, head: &Parts) -> Answer {
-        let _counted = self.gauge.enter();
+        let counted = self.gauge.enter();
         let behaviour = *self.behaviour();
         let factor = match behaviour {
             Behaviour::Serve(factor) => factor,
             Behaviour::FailFast => return failure(UNAVAILABLE),
             Behaviour::Hang => pending().await,
         };
-        let micros = text(head, "x-service-us").parse().unwrap_or(0);
-        let _slot = self.slots.acquire().await;
-        sleep(Duration::from_micros(micros).mul_f64(factor)).await;
-        message(EMPTY_MESSAGE)
+        let asked = Asked::by(&head.headers);
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        // The shortest sleep lasts up to a millisecond.
+        if !asked.service.is_zero() {
+            sleep(asked.service.mul_f64(factor)).await;
+        }
+        match asked.stream {
+            Some(stream) => grpc(Ticks::new(stream, asked.bytes, (counted, slot)).boxed_unsync()),
+            None => message(plain(asked.bytes)),
+        }
     }
 
     fn control(&self, head: &Parts) -> Answer {
         match text(head, "x-mode") {
-            "report" => return plain(StatusCode::OK, self.gauge.report().to_string()),
+            "report" => return http(StatusCode::OK, self.gauge.report().to_string()),
             "reset" => self.gauge.reset(),
             mode => match mode.parse() {
                 Ok(behaviour) => *self.behaviour() = behaviour,
-                Err(problem) => return plain(StatusCode::BAD_REQUEST, problem),
+                Err(problem) => return http(StatusCode::BAD_REQUEST, problem),
             },
         }
-        plain(StatusCode::OK, String::new())
+        http(StatusCode::OK, String::new())
     }
 
     fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
@@ -178,17 +198,15 @@ fn text<'a>(head: &'a Parts, header: &str) -> &'a str {
     head.headers.get(header).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn plain(status: StatusCode, text: String) -> Answer {
+fn http(status: StatusCode, text: String) -> Answer {
     let mut answer = Response::new(Full::from(text).boxed_unsync());
     *answer.status_mut() = status;
     answer
 }
 
 /// Headers, a message, and OK in the trailers.
-fn message(message: &'static [u8]) -> Answer {
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    grpc(Full::from(message).with_trailers(ready(Some(Ok(trailers)))).boxed_unsync())
+fn message(message: Bytes) -> Answer {
+    grpc(Full::from(message).with_trailers(ready(Some(Ok(ok())))).boxed_unsync())
 }
 
 /// A status other than OK, which is all there is.
@@ -206,7 +224,7 @@ fn grpc(body: UnsyncBoxBody<Bytes, Infallible>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use tokio::time::timeout;
 

@@ -1,15 +1,15 @@
-//! One unary gRPC call, and how it ended.
+//! One gRPC call with one message, and how it ended.
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use h2::{RecvStream, client::SendRequest};
-use hyper::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
+use hyper::{
+    HeaderMap, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderName, HeaderValue, TE},
+};
 
-use super::connection::Connection;
-
-/// A gRPC message without content.
-const EMPTY_MESSAGE: Bytes = Bytes::from_static(&[0; 5]);
+use super::{asked::Asked, connection::Connection, message::Garbled};
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,8 @@ pub(super) enum Ending {
     Reset,
     /// The connection broke, or none came about.
     Broken,
+    /// What came were not the messages of the stream.
+    Garbled,
     /// No end in time.
     Timeout,
 }
@@ -50,67 +52,89 @@ impl fmt::Display for Ending {
             Self::Http(status) => write!(f, "http_{status}"),
             Self::Reset => f.write_str("reset"),
             Self::Broken => f.write_str("broken"),
+            Self::Garbled => f.write_str("garbled"),
             Self::Timeout => f.write_str("timeout"),
         }
     }
 }
 
-/// The head of a call that asks for a service time.
-pub(super) fn request(target: SocketAddr, service: Duration, timeout: Duration) -> Request<()> {
+impl From<h2::Error> for Ending {
+    fn from(error: h2::Error) -> Self {
+        if error.is_reset() || error.is_go_away() { Self::Reset } else { Self::Broken }
+    }
+}
+
+impl From<Garbled> for Ending {
+    fn from(_: Garbled) -> Self {
+        Self::Garbled
+    }
+}
+
+/// The head of a call that is to be answered as asked.
+pub(super) fn request(target: SocketAddr, asked: &Asked, timeout: Duration) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = hyper::Method::POST;
     *request.uri_mut() = format!("http://{target}/weft.bench.Bench/Call").parse().unwrap_or_default();
     let headers = request.headers_mut();
-    headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/grpc"));
-    headers.insert(hyper::header::TE, hyper::header::HeaderValue::from_static("trailers"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(TE, HeaderValue::from_static("trailers"));
     // At most 8 digits: milliseconds last for a day.
     let millis = timeout.as_millis().min(99_999_999);
-    for (name, value) in
-        [("grpc-timeout", format!("{millis}m")), ("x-service-us", service.as_micros().to_string())]
-    {
-        if let Ok(value) = value.parse() {
-            headers.insert(name, value);
-        }
+    if let Ok(timeout) = format!("{millis}m").parse() {
+        headers.insert("grpc-timeout", timeout);
     }
+    headers.extend(asked.headers().map(|(name, value)| (HeaderName::from_static(name), value)));
     request
 }
 
-/// Makes the call. Dropped before its end, it resets the stream.
-pub(super) async fn call(connection: &Connection, request: Request<()>) -> Answer {
+/// Makes the call, and hands on what comes of the answer's body. Dropped before its end, it resets the stream.
+pub(super) async fn call(
+    connection: &Connection,
+    request: Request<()>,
+    message: Bytes,
+    take: impl FnMut(&[u8]) -> Result<(), Garbled>,
+) -> Answer {
     let Ok(sender) = connection.ready().await else { return Answer::by_nobody(Ending::Broken) };
-    exchange(sender, request).await.unwrap_or_else(|error| Answer::by_nobody(of_error(&error)))
+    exchange(sender, request, message, take).await.unwrap_or_else(Answer::by_nobody)
 }
 
-async fn exchange(mut sender: SendRequest<Bytes>, request: Request<()>) -> Result<Answer, h2::Error> {
+async fn exchange(
+    mut sender: SendRequest<Bytes>,
+    request: Request<()>,
+    message: Bytes,
+    mut take: impl FnMut(&[u8]) -> Result<(), Garbled>,
+) -> Result<Answer, Ending> {
     let (response, mut body) = sender.send_request(request, false)?;
     drop(sender);
-    body.send_data(EMPTY_MESSAGE, true)?;
+    body.send_data(message, true)?;
     let (head, body) = response.await.map(Response::into_parts)?;
     let backend = head.headers.get("x-backend").and_then(|name| name.to_str().ok()).map(str::to_owned);
-    let trailers = finish(body).await;
+    // The body of any other answer is somebody's page about an error.
+    let is_answer = head.status == StatusCode::OK;
+    let trailers = finish(body, |piece| if is_answer { take(piece) } else { Ok(()) }).await;
     let status = grpc_status(&head.headers).or_else(|| grpc_status(trailers.as_ref().ok()?.as_ref()?));
     let ending = match (head.status, status, trailers) {
         (StatusCode::OK, Some(0), _) => Ending::Ok,
         (StatusCode::OK, Some(code), _) => Ending::Grpc(code),
-        (_, _, Err(error)) => of_error(&error),
+        (_, _, Err(ending)) => ending,
         (status, ..) => Ending::Http(status.as_u16()),
     };
     Ok(Answer { ending, backend })
 }
 
 /// Reads a body to its end.
-async fn finish(mut body: RecvStream) -> Result<Option<HeaderMap>, h2::Error> {
+async fn finish(
+    mut body: RecvStream,
+    mut take: impl FnMut(&[u8]) -> Result<(), Garbled>,
+) -> Result<Option<HeaderMap>, Ending> {
     while let Some(data) = body.data().await {
-        let bytes = data?.len();
-        body.flow_control().release_capacity(bytes)?;
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        take(&data)?;
     }
-    body.trailers().await
+    Ok(body.trailers().await?)
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u16> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
-}
-
-fn of_error(error: &h2::Error) -> Ending {
-    if error.is_reset() || error.is_go_away() { Ending::Reset } else { Ending::Broken }
 }

@@ -1,11 +1,16 @@
 //! A client connection that is made anew when it has ended.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use tokio::{net::TcpStream, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What a stream, and all those of a connection, may be sent before they are read. So large that it is never the client
+/// who holds them up: h2 also bounds by it how many small frames may wait to be read.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// One HTTP/2 connection at a time to a server, with prior knowledge.
 #[derive(Debug)]
@@ -30,8 +35,18 @@ struct Open {
 }
 
 impl Connection {
-    pub(super) fn new(target: SocketAddr, drivers: Drivers) -> Self {
-        Self { target, drivers, open: Mutex::default() }
+    /// So many connections, all open.
+    pub(super) async fn open(
+        count: usize,
+        target: SocketAddr,
+        drivers: &Drivers,
+    ) -> io::Result<Vec<Arc<Self>>> {
+        let new = |_| Arc::new(Self { target, drivers: drivers.clone(), open: Mutex::default() });
+        let connections: Vec<_> = (0..count).map(new).collect();
+        for connection in &connections {
+            connection.ready().await?;
+        }
+        Ok(connections)
     }
 
     /// Room for one call, on a new connection if the one there was has ended or takes nothing new. Callers wait for one
@@ -62,8 +77,10 @@ impl Connection {
     async fn connect(&self) -> io::Result<SendRequest<Bytes>> {
         let stream = TcpStream::connect(self.target).await?;
         stream.set_nodelay(true)?;
-        let handshake = Builder::new().enable_push(false).handshake(stream);
-        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        let mut builder = Builder::new();
+        builder.enable_push(false).initial_window_size(STREAM_WINDOW_BYTES);
+        builder.initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let (sender, connection) = builder.handshake(stream).await.map_err(io::Error::other)?;
         let end = self.drivers.end.clone();
         // Its calls tell how it ended.
         self.drivers.tracker.spawn(async move { end.run_until_cancelled(connection).await });

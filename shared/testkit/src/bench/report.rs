@@ -83,7 +83,7 @@ impl Report {
 }
 
 impl Quantiles {
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(super) fn of(mut values: Vec<f64>) -> Self {
         values.sort_unstable_by(f64::total_cmp);
         let rank = |part: f64| {
             let rank = (part * values.len() as f64).ceil() as usize;
@@ -92,7 +92,7 @@ impl Quantiles {
         Self { p50: rank(0.5), p90: rank(0.9), p99: rank(0.99), p999: rank(0.999) }
     }
 
-    fn json(self) -> Value {
+    pub(super) fn json(self) -> Value {
         let round = |millis: f64| (millis * 1e3).round() / 1e3;
         json!({
             "p50": round(self.p50), "p90": round(self.p90), "p99": round(self.p99), "p99.9": round(self.p999),

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-/// Service times. The means are close to 200 ms, so that a rate of 1000/s has about 200 calls in flight with each.
+/// Service times. The means of all but the first are close to 200 ms, so that a rate of 1000/s has about 200 calls in
+/// flight with each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Workload {
+    /// Every call is answered at once.
+    Instant,
     /// Every call takes 200 ms.
     Constant,
     /// 90 % take 2 ms, 10 % take 2 s; the mean is 201.8 ms.
@@ -38,8 +41,9 @@ const LEAST: f64 = 0.05;
 const MOST: f64 = 5.0;
 
 impl Workload {
-    fn draw(self, random: &mut Rng) -> Duration {
+    pub(super) fn draw(self, random: &mut Rng) -> Duration {
         match self {
+            Self::Instant => Duration::ZERO,
             Self::Constant => Duration::from_millis(200),
             Self::Bimodal if random.f64() < 0.1 => Duration::from_secs(2),
             Self::Bimodal => Duration::from_millis(2),

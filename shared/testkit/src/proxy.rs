@@ -183,19 +183,14 @@ async fn accept(
         let unreachable = weather.borrow_and_update().unreachable;
         // Of a socket that listens already this only sets how many may wait.
         SockRef::from(&listener).listen(if unreachable { 0 } else { BACKLOG })?;
-        let forwarding = async {
-            if unreachable {
-                std::future::pending::<()>().await;
-            }
-            loop {
-                let (client, _) = listener.accept().await?;
-                let tasks = lock(&connections).clone();
-                tasks.tracker.spawn(forward(client, upstream, weather.clone(), tasks.end));
-            }
-        };
+        let accepting =
+            async { if unreachable { std::future::pending().await } else { listener.accept().await } };
         let mut changes = weather.clone();
         tokio::select! {
-            failed = forwarding => return failed as io::Result<()>,
+            accepted = accepting => {
+                let tasks = lock(&connections).clone();
+                tasks.tracker.spawn(forward(accepted?.0, upstream, weather.clone(), tasks.end));
+            }
             changed = changes.changed() => changed.map_err(io::Error::other)?,
         }
     }

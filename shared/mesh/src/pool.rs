@@ -277,7 +277,8 @@ impl Pool {
                 return picked;
             }
         }
-        self.room.wait(&self.backends, tried, terms, &self.tally).await
+        // Boxed, because it is large and rare, and each call has room for it otherwise.
+        Box::pin(self.room.wait(&self.backends, tried, terms, &self.tally)).await
     }
 
     fn none_healthy(&self) -> MeshError {

@@ -138,7 +138,8 @@ pub async fn serve_connection<H, F, B>(
         let ends = ends.clone();
         move |request| {
             let (ends, handler) = (ends.clone(), handler.clone());
-            async move { Ok::<_, Infallible>(ends.answer(request, handler).await) }
+            // Boxed, so that hyper's task for the stream does not keep its room until the last byte of the response.
+            Box::pin(async move { Ok::<_, Infallible>(ends.answer(request, handler).await) })
         }
     });
     let lifetime = Lifetime::new(lifecycle, std::time::Instant::now(), fastrand::f64());

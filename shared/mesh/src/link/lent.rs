@@ -38,7 +38,7 @@ where
     pub(super) async fn send(&self, request: Request<Replay<B>>) -> Result<Response<LinkBody<B>>, LinkError> {
         let mut sender = match self.lend() {
             Some(sender) => sender,
-            None => self.connect().await?,
+            None => Box::pin(self.connect()).await?,
         };
         match sender.try_send_request(request).await {
             Ok(response) => {

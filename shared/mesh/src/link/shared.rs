@@ -153,7 +153,8 @@ where
                 self.open_beside();
                 Ok(place)
             }
-            Offer::Full => self.connected().await,
+            // Boxed, because it is large and rare, and each call has room for it otherwise.
+            Offer::Full => Box::pin(self.connected()).await,
         }
     }
 

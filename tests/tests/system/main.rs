@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[cfg(feature = "real-backends")]
+mod answer;
+#[cfg(feature = "real-backends")]
 mod commands;
 mod crash;
 #[cfg(feature = "real-backends")]
@@ -14,6 +16,8 @@ mod provider;
 mod replay;
 #[cfg(feature = "real-backends")]
 mod replicas;
+#[cfg(feature = "real-backends")]
+mod services;
 #[cfg(feature = "real-backends")]
 mod supervised;
 mod trace;

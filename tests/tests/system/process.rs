@@ -136,14 +136,6 @@ pub(crate) fn alive(pid: u32) -> bool {
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
-/// One service as a process of its own.
-#[cfg(feature = "real-backends")]
-pub(crate) fn serve(name: &str, config: &Path) -> Child {
-    let mut command = weft();
-    command.args(["serve", name, "--config"]).arg(config);
-    command.stdout(Stdio::null()).spawn().unwrap()
-}
-
 /// The word that only document `i` holds.
 pub(crate) fn word(i: usize) -> String {
     let letters = ["ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu"];

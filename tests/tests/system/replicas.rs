@@ -9,14 +9,14 @@ use futures::{StreamExt, stream};
 use serde_json::Value;
 use weft_testkit::eventually;
 
-use crate::process::LIMIT;
-use fleet::{Fleet, Replica};
+use crate::{process::LIMIT, services::Replica};
+use fleet::Fleet;
 
 const READS: u64 = 600;
 
 /// Reads a chat over and over, 24 at a time, and kills a replica in between if one is given. No read may fail.
 async fn read(fleet: &Fleet, mut victim: Option<&mut Replica>) {
-    let read = |_| async { fleet.client.chats().get(&fleet.chat).await };
+    let read = |_| async { fleet.gateway.client.chats().get(&fleet.chat).await };
     let mut answers = stream::iter(0..READS).map(read).buffer_unordered(24).enumerate();
     while let Some((done, answer)) = answers.next().await {
         answer.expect("a read may be retried, so it does not fail");
@@ -47,7 +47,7 @@ async fn assert_spread(fleet: &Fleet) {
 
 /// `weft status` has a row for each replica, and a sum of them.
 async fn assert_status(fleet: &Fleet) {
-    let (_, replicas) = fleet.admin.stats().await.unwrap();
+    let (_, replicas) = fleet.gateway.admin.stats().await.unwrap();
     let rows = |pool: &str| replicas.iter().filter(|r| r.pool == pool && r.stats.is_ok()).count();
     assert_eq!((rows("cache"), rows("database"), replicas.len()), (3, 3, 6));
 
@@ -87,7 +87,7 @@ async fn assert_slow_gets_less(fleet: &Fleet) {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_spread_and_a_killed_replica_fails_none_that_may_be_retried() {
     let mut fleet = Fleet::start().await;
-    eventually(LIMIT, || fleet.is_healthy()).await;
+    eventually(LIMIT, || fleet.gateway.is_healthy()).await;
     assert_spread(&fleet).await;
     assert_status(&fleet).await;
     assert_slow_gets_less(&fleet).await;

@@ -82,7 +82,7 @@ impl<B> Tracked<B> {
     /// The first verdict stands; the call stays in flight until its last byte.
     fn settle(&mut self, how: How<'_>) {
         if let (None, Some(open)) = (self.verdict, &mut self.open) {
-            self.verdict = Some(open.lease.settle(how, true));
+            self.verdict = Some(open.lease.settle(how));
         }
     }
 
@@ -111,7 +111,7 @@ impl<B: Body> Tracked<B> {
     /// Tracks a body.
     pub(crate) fn new(
         inner: B,
-        lease: Lease,
+        mut lease: Lease,
         counted: retry::Call,
         grpc: bool,
         parts: &http::response::Parts,

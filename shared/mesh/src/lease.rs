@@ -28,7 +28,8 @@ pub(crate) struct Lease {
     /// Of gRPC.
     method: Option<Method>,
     sent: Progress,
-    /// Bytes of the response.
+    /// Whether the response has begun, and how many bytes of it have come.
+    begun: bool,
     received: u64,
     /// How it ended, once that is settled.
     verdict: Option<Verdict>,
@@ -49,6 +50,7 @@ impl Lease {
             deadline: terms.deadline.at(),
             method,
             sent,
+            begun: false,
             received: 0,
             verdict: None,
             span: Span::none(),
@@ -75,7 +77,8 @@ impl Lease {
     }
 
     /// The response has begun.
-    pub(crate) fn first_byte(&self) {
+    pub(crate) fn first_byte(&mut self) {
+        self.begun = true;
         if let Some(call) = &self.call {
             call.first_byte(Instant::now());
         }
@@ -87,8 +90,8 @@ impl Lease {
     }
 
     /// Notes how the attempt ended: once, the first verdict counts.
-    pub(crate) fn settle(&mut self, how: How<'_>, response_begun: bool) -> Verdict {
-        let ending = self.ending(how, response_begun);
+    pub(crate) fn settle(&mut self, how: How<'_>) -> Verdict {
+        let ending = self.ending(how);
         let verdict = classify(&ending);
         if let (None, Some(call)) = (self.verdict, &self.call) {
             self.verdict = Some(verdict);
@@ -104,13 +107,14 @@ impl Lease {
     }
 
     /// A request that its client does not finish is reset here, which looks like a failure of the connection.
-    fn ending<'a>(&self, how: How<'a>, response_begun: bool) -> Ending<'a> {
+    fn ending<'a>(&self, how: How<'a>) -> Ending<'a> {
         let client_reset = self.sent.has_failed() || matches!(how, How::Cancelled);
         let how = match how {
             How::Broken | How::ProtocolError | How::Reset { .. } if self.sent.has_failed() => How::Cancelled,
             how => how,
         };
-        Ending { how, response_begun, request_complete: self.sent.is_complete(), client_reset }
+        let (response_begun, request_complete) = (self.begun, self.sent.is_complete());
+        Ending { how, response_begun, request_complete, client_reset }
     }
 
     /// How a call ended that nobody waits for any more.
@@ -131,7 +135,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let verdict = self.verdict.unwrap_or_else(|| self.settle(self.given_up(), false));
+        let verdict = self.verdict.unwrap_or_else(|| self.settle(self.given_up()));
         self.span.record("rpc.response.status_code", verdict.code.as_str());
         if let (Some(method), Some(call)) = (self.method, &self.call) {
             let sizes = Sizes { sent: self.sent.sent(), received: self.received };
@@ -139,5 +143,53 @@ impl Drop for Lease {
         }
         self.call = None;
         self.pool.freed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_balance::{Ask, Desired, Origin, verdict::Cause};
+
+    use super::*;
+    use crate::{
+        methods::Methods,
+        pool::{Protocol, Settings},
+        probe::Check,
+    };
+
+    /// A call that began a second ago and may take so much longer.
+    fn lease(left: Duration) -> Lease {
+        let pool = Pool::new(Settings::new("pool", Protocol::Grpc, Check::None), Methods::weft());
+        let (address, origin) = ("a:1".to_owned(), Origin::Config);
+        pool.backends.reconcile(&[Desired { address, weight: 1, tier: 0, origin }]);
+        let now = Instant::now();
+        let call = pool.backends.pick(&Ask::at(now.checked_sub(Duration::from_secs(1)).unwrap())).unwrap();
+        Lease::new(call, pool, &Terms::within(Some(left)), Progress::default())
+    }
+
+    fn given_up(lease: &Lease) -> (Cause, Blame) {
+        let complete = Ending { request_complete: true, ..lease.ending(lease.given_up()) };
+        let Verdict { cause, blame, .. } = classify(&complete);
+        (cause, blame)
+    }
+
+    #[test]
+    fn who_gives_up_at_the_deadline_has_waited_in_vain() {
+        assert_eq!(given_up(&lease(Duration::from_secs(9))), (Cause::Cancelled, Blame::Nobody));
+        assert_eq!(given_up(&lease(Duration::from_millis(80))), (Cause::Cancelled, Blame::Nobody));
+        let mut late = lease(Duration::from_millis(20));
+        assert_eq!(given_up(&late), (Cause::Deadline, Blame::Overloaded));
+        late.first_byte();
+        assert_eq!(given_up(&late), (Cause::Deadline, Blame::Nobody), "it was answered");
+    }
+
+    #[test]
+    fn what_is_dropped_is_counted_once_and_ends_its_place() {
+        let lease = lease(Duration::from_secs(9));
+        let (pool, backend) = (Arc::clone(&lease.pool), Arc::clone(lease.backend()));
+        assert_eq!(backend.in_flight(), 1);
+        drop(lease);
+        let cancelled = pool.tally.cancelled.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((backend.in_flight(), backend.failures(), cancelled), (0, 0, 1));
     }
 }

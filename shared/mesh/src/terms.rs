@@ -68,6 +68,25 @@ impl Terms {
     }
 }
 
+#[cfg(test)]
+impl Terms {
+    /// Of a test's unary call of gRPC that may take so long.
+    pub(crate) fn within(time: Option<Duration>) -> Self {
+        Self {
+            deadline: retry::Deadline::new(time, retry::Limits::default(), Instant::now()),
+            idempotent: false,
+            peek: false,
+            grpc: true,
+            key: None,
+            class: Class::Interactive,
+            idle: None,
+            method: Method::unknown(false),
+            trace_attempts: false,
+            stream_ends: None,
+        }
+    }
+}
+
 /// When something last moved on a stream, in either direction. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Activity {

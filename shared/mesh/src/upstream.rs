@@ -283,7 +283,7 @@ where
             }
             Err(timeout) => (How::TimedOut(timeout), self.late(timeout)),
         };
-        let verdict = lease.settle(how, false);
+        let verdict = lease.settle(how);
         Err(Ended { verdict, outcome: Err(error) })
     }
 

@@ -156,10 +156,9 @@ impl Room {
 mod tests {
     use futures::{FutureExt as _, stream::FuturesOrdered};
     use tokio_stream::StreamExt as _;
-    use weft_balance::{Class, Desired, Origin, Settings, Thresholds, retry::Deadline};
+    use weft_balance::{Class, Desired, Origin, Settings, Thresholds};
 
     use super::*;
-    use crate::methods::Method;
 
     struct Scene {
         backends: Backends,
@@ -207,19 +206,7 @@ mod tests {
     }
 
     fn terms(class: Class, seconds: Option<u64>) -> Terms {
-        let asked = seconds.map(Duration::from_secs);
-        Terms {
-            deadline: Deadline::new(asked, weft_balance::retry::Limits::default(), Instant::now()),
-            idempotent: false,
-            peek: false,
-            grpc: true,
-            key: None,
-            class,
-            idle: None,
-            method: Method::unknown(false),
-            trace_attempts: false,
-            stream_ends: None,
-        }
+        Terms { class, ..Terms::within(seconds.map(Duration::from_secs)) }
     }
 
     #[tokio::test]

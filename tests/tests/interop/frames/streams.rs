@@ -131,7 +131,7 @@ async fn slow_streams_of_one_reader_do_not_flood_it() {
 /// The reader's windows for each stream are small, so what it does not read stays with the gateway.
 #[tokio::test]
 async fn slow_streams_of_one_backend_do_not_flood_the_gateway() {
-    slow_reader(24, 3200, Windows { stream: 1024, connection: 64 << 20 }).await;
+    slow_reader(60, 3200, Windows { stream: 1024, connection: 64 << 20 }).await;
 }
 
 /// A backend on h2 that reads nothing before the client has sent all, then answers with how many bytes came.

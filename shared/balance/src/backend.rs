@@ -21,6 +21,8 @@ use crate::{
     policy::peak_ewma::Latency,
 };
 
+/// How long a pool begins, for its founders to come up.
+const FOUNDING_NANOS: u64 = 30_000_000_000;
 /// The largest weight.
 pub const MAX_WEIGHT: u32 = 1000;
 
@@ -80,7 +82,7 @@ pub struct Backend {
     /// Its weight was set at run time.
     reweighted: AtomicBool,
     suspected: AtomicBool,
-    /// There when the pool began, and not judged yet.
+    /// There when the pool began, and not found to be well yet.
     founding: AtomicBool,
     /// When its ejection ends.
     ejected_until: AtomicU64,
@@ -325,12 +327,14 @@ impl Backend {
 
     fn publish(&self, machine: &mut Machine, change: Option<Health>, now: Instant) -> Option<Health> {
         let health = change?;
-        machine.since = Some(now);
-        let first_of_founding = self.founding.swap(false, Ordering::Relaxed);
+        let judged_before = machine.since.replace(now).is_some();
         if health == Health::Healthy {
             machine.last_error.clear();
             self.set(REFUSED, false);
-            if !first_of_founding {
+            // One that was not up yet when the pool was is no return either.
+            let starting = !judged_before || self.epoch.moment(now).0 <= FOUNDING_NANOS;
+            let founder = self.founding.swap(false, Ordering::Relaxed);
+            if !(founder && starting) {
                 self.begin_slow_start(self.epoch.moment(now));
             }
         }

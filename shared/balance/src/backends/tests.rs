@@ -135,6 +135,24 @@ fn settings_change_for_the_next_pick_and_rounds_go_on() {
     assert_eq!(policies[..2], [Policy::LeastConnections, Policy::RoundRobin]);
 }
 
+/// Gateway and backends start together: who is not up at the first look is no return.
+#[test]
+fn a_founder_that_comes_up_a_little_later_does_not_start_slowly() {
+    let slow = |millis| {
+        let (backends, now) = pool();
+        backends.reconcile(&[want("a:1", 1), want("b:1", 1)]);
+        let (a, b) = (backends.get("a:1").unwrap(), backends.get("b:1").unwrap());
+        a.checked(Ok(()), now);
+        b.checked(Err("refused".to_owned()), now);
+        let up = now + Duration::from_millis(millis);
+        b.checked(Ok(()), up);
+        let picks = (0..100).filter(|_| backends.pick(&Ask::at(up)).unwrap().backend().address() == "b:1");
+        picks.count() < 25
+    };
+    assert!(!slow(500));
+    assert!(slow(31_000), "others have carried the load since");
+}
+
 /// The founders of a pool do not start slowly when they are first found to be well; everybody does later.
 #[test]
 fn only_returns_and_newcomers_start_slowly() {
@@ -183,6 +201,7 @@ fn an_idle_pool_warms_up_who_returns() {
     let (backends, now) = pool();
     backends.reconcile(&[want("a:1", 1), want("b:1", 1)]);
     backends.get("a:1").unwrap().checked(Ok(()), now);
+    backends.get("b:1").unwrap().checked(Ok(()), now);
     backends.get("b:1").unwrap().mark_down("refused", now);
     backends.get("b:1").unwrap().checked(Ok(()), now);
     let half = now + Duration::from_secs(15);

@@ -20,11 +20,21 @@ const JOINED_BYTES: usize = 16 * 1024;
 
 type Polled = Option<Result<Frame<Bytes>, BoxError>>;
 
+/// Small frames that were read and not passed on.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    One(Bytes),
+    Joined(BytesMut),
+}
+
 /// A body whose small frames are joined.
 #[derive(Debug)]
 pub struct Merged<B> {
     inner: B,
-    /// Found while looking for more to join.
+    held: Held,
+    /// Found while looking for more; follows what is held.
     next: Option<Polled>,
 }
 
@@ -34,7 +44,7 @@ where
 {
     /// Joins the small frames of a body.
     pub const fn new(inner: B) -> Self {
-        Self { inner, next: None }
+        Self { inner, held: Held::Nothing, next: None }
     }
 
     /// The body itself.
@@ -54,38 +64,64 @@ where
         }
     }
 
-    /// Whether a frame with data was found by [`peek`](Self::peek).
-    #[must_use]
-    pub fn has_data(&self) -> bool {
-        matches!(&self.next, Some(Some(Ok(frame))) if frame.is_data())
+    /// Waits for the end and keeps what comes before it, as long as it is small enough to be joined.
+    pub async fn hold(&mut self) {
+        std::future::poll_fn(|cx| self.poll_held(cx)).await;
+    }
+
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.next.is_none() && !self.inner.is_end_stream() {
+            let polled = std::task::ready!(self.poll_inner(cx));
+            match polled {
+                Some(Ok(frame)) if self.held.has_room_for(&frame) => self.held.add(frame),
+                other => self.next = Some(other),
+            }
+        }
+        Poll::Ready(())
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
         poll_full_frame(Pin::new(&mut self.inner), cx).map_err(Into::into)
     }
+}
 
-    /// Adds to `first` what is there already.
-    fn join(&mut self, first: Bytes, cx: &mut Context<'_>) -> Bytes {
-        let mut joined: Option<BytesMut> = None;
-        let mut length = first.len();
-        while !self.inner.is_end_stream() {
-            let Poll::Ready(polled) = self.poll_inner(cx) else { break };
-            let more = match &polled {
-                Some(Ok(frame)) => frame.data_ref(),
-                _ => None,
-            };
-            match more {
-                Some(data) if data.len() < SMALL_BYTES && length + data.len() <= JOINED_BYTES => {
-                    length += data.len();
-                    joined.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(data);
-                }
-                _ => {
-                    self.next = Some(polled);
-                    break;
-                }
-            }
+impl Held {
+    fn len(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::One(data) => data.len(),
+            Self::Joined(data) => data.len(),
         }
-        joined.map_or(first, BytesMut::freeze)
+    }
+
+    fn has_room_for(&self, frame: &Frame<Bytes>) -> bool {
+        let small = |data: &Bytes| data.len() < SMALL_BYTES && self.len() + data.len() <= JOINED_BYTES;
+        frame.data_ref().is_some_and(small)
+    }
+
+    fn add(&mut self, frame: Frame<Bytes>) {
+        let Ok(data) = frame.into_data() else { return };
+        match self {
+            Self::Nothing => *self = Self::One(data),
+            Self::One(first) => {
+                let mut joined = BytesMut::from(&first[..]);
+                joined.extend_from_slice(&data);
+                *self = Self::Joined(joined);
+            }
+            Self::Joined(joined) => joined.extend_from_slice(&data),
+        }
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        match std::mem::take(self) {
+            Self::Nothing => None,
+            Self::One(data) => Some(data),
+            Self::Joined(data) => Some(data.freeze()),
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        matches!(self, Self::Nothing)
     }
 }
 
@@ -97,29 +133,28 @@ where
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Polled> {
+        // It stays pending only at what is not there yet.
+        let looked = self.poll_held(cx);
+        if let Some(held) = self.held.take() {
+            return Poll::Ready(Some(Ok(Frame::data(held))));
+        }
         if let Some(next) = self.next.take() {
             return Poll::Ready(next);
         }
-        let polled = std::task::ready!(self.poll_inner(cx));
-        Poll::Ready(match polled {
-            Some(Ok(frame)) => Some(Ok(match frame.into_data() {
-                Ok(data) if data.len() < SMALL_BYTES => Frame::data(self.join(data, cx)),
-                Ok(data) => Frame::data(data),
-                Err(other) => other,
-            })),
-            other => other,
-        })
+        looked.map(|()| None)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.next {
-            Some(next) => next.is_none(),
-            None => self.inner.is_end_stream(),
-        }
+        self.held.is_empty()
+            && match &self.next {
+                Some(next) => next.is_none(),
+                None => self.inner.is_end_stream(),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.next.is_none() { self.inner.size_hint() } else { SizeHint::default() }
+        let fresh = self.held.is_empty() && self.next.is_none();
+        if fresh { self.inner.size_hint() } else { SizeHint::default() }
     }
 }
 

@@ -22,9 +22,9 @@ pub struct Terms {
     pub deadline: retry::Deadline,
     /// Whether it may be sent again after it may have been executed.
     pub idempotent: bool,
-    /// Whether to wait for the first frame after the headers before the response is passed on. A server that fails after
-    /// its headers says so only there, and a call can be sent again only while nothing was passed on. Not for streams:
-    /// their headers are an answer in themselves.
+    /// Whether to wait for what follows the headers before the response is passed on. A server that fails after its
+    /// headers says so only there, and a call can be sent again only while nothing was passed on. Not for streams: their
+    /// headers are an answer in themselves.
     pub peek: bool,
     /// Whether it is gRPC, whose status stands in headers or trailers.
     pub grpc: bool,

@@ -304,9 +304,7 @@ where
             return Err(Ended { verdict, outcome: Err(self.late(timeout)) });
         }
         match verdict {
-            Some(verdict) if verdict.blame != Blame::Success && !response.body().has_data() => {
-                Err(Ended { verdict, outcome: Ok(response) })
-            }
+            Some(verdict) if verdict.blame != Blame::Success => Err(Ended { verdict, outcome: Ok(response) }),
             _ => Ok(response),
         }
     }
@@ -340,11 +338,12 @@ where
         }
     }
 
-    /// Waits for the first frame. But a client of which it is not known that it sends one message may wait for the headers
-    /// before it goes on.
+    /// Waits for the end of a small answer, since its client waits for that too: what breaks before it can be sent again.
+    /// Where it is not known that the answer is one message, for its first frame; and where not even the request may be
+    /// one, a client may wait for the headers before it goes on.
     async fn peek(&self, body: &mut ResponseBody<B>) {
         if self.terms.method.is_known() {
-            return body.peek().await;
+            return body.hold().await;
         }
         let _ = timeout(PEEK_TIME, body.peek()).await;
         if self.keeper.progress().is_complete() {

@@ -52,7 +52,8 @@ pub(crate) struct Report {
 pub(crate) struct Outcomes {
     calls: u64,
     slowest: Duration,
-    pub(crate) failures: BTreeMap<i32, usize>,
+    /// How often which codes came, and with what message the last time.
+    pub(crate) failures: BTreeMap<i32, (usize, String)>,
 }
 
 #[derive(Clone, Copy)]
@@ -131,7 +132,8 @@ impl Outcomes {
         self.calls += 1;
         self.slowest = self.slowest.max(took);
         if let Some(status) = failure {
-            *self.failures.entry(status.code().into()).or_default() += 1;
+            let failures = self.failures.entry(status.code().into()).or_default();
+            *failures = (failures.0 + 1, status.message().to_owned());
         }
     }
 
@@ -139,22 +141,20 @@ impl Outcomes {
     #[track_caller]
     pub(crate) fn failed_only_with(&self, codes: &[Code], most: usize) {
         assert!(self.failures.keys().all(|code| codes.contains(&Code::from_i32(*code))), "{self}");
-        assert!(self.failures.values().sum::<usize>() <= most, "{self}");
+        assert!(self.failed() <= most, "{self}");
+    }
+
+    fn failed(&self) -> usize {
+        self.failures.values().map(|(times, _)| times).sum()
     }
 }
 
 impl fmt::Display for Outcomes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} (slowest {:.0?}), {} failed",
-            self.calls,
-            self.slowest,
-            self.failures.values().sum::<usize>()
-        )?;
-        self.failures
-            .iter()
-            .try_for_each(|(code, times)| write!(f, ", {times} x {:?}", Code::from_i32(*code)))
+        write!(f, "{} (slowest {:.0?}), {} failed", self.calls, self.slowest, self.failed())?;
+        self.failures.iter().try_for_each(|(code, (times, message))| {
+            write!(f, ", {times} x {:?} ({message})", Code::from_i32(*code))
+        })
     }
 }
 

@@ -1,12 +1,22 @@
 //! What is sent again, and what never is.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use bytes::Bytes;
 use prost::Message;
 use prost_types::{
     FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions, ServiceDescriptorProto,
     method_options::IdempotencyLevel,
 };
+use tokio::{net::TcpListener, time::sleep};
+use tokio_util::task::TaskTracker;
 use weft_gateway::{Config, HealthKind, Route};
 use weft_mesh::error::ErrorKind;
 use weft_proto::gateway::v1::Health;
@@ -48,15 +58,62 @@ async fn what_may_have_been_executed_is_not_repeated_by_default() {
 
 #[tokio::test]
 async fn a_descriptor_set_says_which_methods_may_be_repeated() {
-    let options = MethodOptions {
-        idempotency_level: Some(IdempotencyLevel::Idempotent.into()),
-        ..MethodOptions::default()
-    };
-    let method = MethodDescriptorProto {
-        name: Some("FailFirst".into()),
-        options: Some(options),
-        ..Default::default()
-    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = contract(folder.path(), "FailFirst");
+    let (backends, gateway, client) = two(|config| config.descriptor_sets = vec![path]).await;
+    client.unary("FailFirst", b"x", &[]).await.unwrap();
+    assert_eq!(calls(&backends), 3);
+    gateway.stop().await;
+}
+
+/// A message alone is no answer: whoever waits for its trailers has not seen it yet.
+#[tokio::test]
+async fn an_answer_that_breaks_off_before_its_trailers_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = contract(folder.path(), "Echo");
+    let (backend, breaking) = (TestBackend::start().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let mut config = config(&[breaking.local_addr().unwrap(), backend.address], &[], HealthKind::Tcp);
+    config.descriptor_sets = vec![path];
+    let broken = Arc::new(AtomicU64::new(0));
+    TaskTracker::new().spawn(break_off(breaking, Arc::clone(&broken)));
+    let gateway = started(config).await;
+    let client = Client::connect(gateway.address).await;
+    for _ in 0..20 {
+        let (data, _) = client.unary("Echo", b"whole", &[]).await.unwrap();
+        assert_eq!(data, "whole");
+    }
+    assert!(broken.load(Ordering::Relaxed) > 0);
+    gateway.stop().await;
+}
+
+/// Answers every call with headers and a message, and a reset instead of trailers.
+async fn break_off(listener: TcpListener, broken: Arc<AtomicU64>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let broken = Arc::clone(&broken);
+        TaskTracker::new().spawn(async move {
+            let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+            let mut open = Vec::new();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let headers = http::Response::builder().header("content-type", "application/grpc");
+                let mut answer = respond.send_response(headers.body(()).unwrap(), false).unwrap();
+                answer.send_data(Bytes::from_static(b"half"), false).unwrap();
+                broken.fetch_add(1, Ordering::Relaxed);
+                open.push(TaskTracker::new().spawn(async move {
+                    // A reset takes back what has not been sent yet.
+                    sleep(Duration::from_millis(50)).await;
+                    answer.send_reset(h2::Reason::INTERNAL_ERROR);
+                }));
+            }
+        });
+    }
+}
+
+/// Writes a contract whose one method may be repeated.
+fn contract(folder: &Path, method: &str) -> String {
+    let level = Some(IdempotencyLevel::Idempotent.into());
+    let options = MethodOptions { idempotency_level: level, ..MethodOptions::default() };
+    let method =
+        MethodDescriptorProto { name: Some(method.into()), options: Some(options), ..Default::default() };
     let service = ServiceDescriptorProto {
         name: Some("TestService".into()),
         method: vec![method],
@@ -67,14 +124,9 @@ async fn a_descriptor_set_says_which_methods_may_be_repeated() {
         service: vec![service],
         ..FileDescriptorProto::default()
     };
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("testing.binpb");
+    let path = folder.join("testing.binpb");
     std::fs::write(&path, FileDescriptorSet { file: vec![file] }.encode_to_vec()).unwrap();
-    let path = path.to_str().unwrap().to_owned();
-    let (backends, gateway, client) = two(|config| config.descriptor_sets = vec![path]).await;
-    client.unary("FailFirst", b"x", &[]).await.unwrap();
-    assert_eq!(calls(&backends), 3);
-    gateway.stop().await;
+    path.to_str().unwrap().to_owned()
 }
 
 #[tokio::test]

@@ -4,14 +4,20 @@ mod balance;
 mod check;
 mod route;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use weft_mesh::tls;
 use weft_runtime::config::{Admin, Lifecycle, Origin, Problems, Telemetry, duration};
 
 pub(crate) use balance::HashOn;
 pub use balance::{Balance, Outlier, Panic, Retry, SlowStart};
-pub use route::{Priority, Route};
+pub use route::{HeaderMatch, Priority, Redirect, Rewrite, Route};
 
 /// The gateway's configuration. The default routes Weft's own services at their default ports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +33,9 @@ pub struct Config {
     pub lifecycle: Lifecycle,
     /// What it tells of itself.
     pub telemetry: Telemetry,
+    /// Networks of proxies before this one, such as `10.0.0.0/8`, or single addresses: what they say of a client
+    /// (`X-Forwarded-For` and the like) is passed on; from anybody else it is taken for a lie. Default: none.
+    pub trusted_proxies: Vec<String>,
     /// DNS servers that resolve the backends' names. Default: none, which means those of `/etc/resolv.conf`.
     pub nameservers: Vec<SocketAddr>,
     /// Sets of interchangeable backends. Default: Weft's services at their default ports.
@@ -47,6 +56,11 @@ pub struct Config {
     /// The file, when it was read from one.
     #[serde(skip)]
     pub origin: Option<Origin<Self>>,
+}
+
+/// A network, or the one of a single address.
+pub(crate) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// How changes of the configuration file are taken over while the gateway runs.
@@ -88,6 +102,17 @@ impl Default for Overload {
 pub struct Listener {
     /// `host:port`.
     pub address: String,
+    /// How connections are secured. Default: not at all.
+    #[serde(default)]
+    pub tls: Option<tls::Server>,
+}
+
+impl Listener {
+    /// One without TLS.
+    #[must_use]
+    pub fn at(address: &str) -> Self {
+        Self { address: address.to_owned(), tls: None }
+    }
 }
 
 /// What a pool's backends speak.
@@ -109,6 +134,8 @@ pub struct Pool {
     pub name: String,
     /// `grpc` (the default) or `http`.
     pub protocol: Protocol,
+    /// How connections to its backends are secured, health checks included. Default: not at all.
+    pub tls: Option<tls::Client>,
     /// `least_connections` (the default), `round_robin`, `peak_ewma` or `rendezvous`.
     pub balance: Balance,
     /// What `rendezvous` keeps together: `header:<name>` (gRPC metadata are headers) or `cookie:<name>`. Calls without
@@ -170,6 +197,7 @@ impl Default for Pool {
         Self {
             name: String::new(),
             protocol: Protocol::default(),
+            tls: None,
             balance: Balance::default(),
             hash_on: None,
             hash_balance_factor: 1.25,
@@ -275,10 +303,11 @@ impl Default for Config {
         };
         Self {
             workers: 0,
-            listeners: vec![Listener { address: "127.0.0.1:7080".to_owned() }],
+            listeners: vec![Listener::at("127.0.0.1:7080")],
             admin: Admin::at("127.0.0.1:7090"),
             lifecycle: Lifecycle { max_connection_age: Duration::from_secs(30 * 60), ..Lifecycle::default() },
             telemetry: Telemetry::default(),
+            trusted_proxies: Vec::new(),
             nameservers: Vec::new(),
             pools: vec![
                 pool("cache", Protocol::Grpc, "127.0.0.1:7101", Some("weft.cache.v1.CacheService/GetStats")),

@@ -1,10 +1,12 @@
 //! Forwarding a call: route, admit, send, stream back. Bytes in, bytes out.
 
 mod answer;
+mod caller;
 mod headers;
 mod metered;
 mod passage;
 mod response;
+mod tunnel;
 mod unread;
 
 use std::{
@@ -12,8 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use ipnet::IpNet;
 use tracing::{Instrument, Span, field::Empty};
 use weft_balance::{
     Class,
@@ -28,8 +31,9 @@ use weft_mesh::{
     timeout, trace,
     upstream::Upstream,
 };
-use weft_runtime::Readiness;
+use weft_runtime::Scope;
 
+pub(crate) use caller::Caller;
 pub(crate) use metered::Metered;
 pub use response::Body;
 
@@ -38,11 +42,12 @@ use crate::{
     config::{self, Config, HashOn, Overload, Priority, Protocol},
     gate::{self, Gate},
     metrics::{Durations, Metrics},
-    route::{Rule, View},
+    route::{Redirection, Rule, View},
     table::Tables,
 };
 use passage::{Begun, Passage, Whence};
 use response::Forwarded;
+use tunnel::Asked;
 use unread::Unread;
 
 /// A pool as one forwarding thread has it.
@@ -80,7 +85,16 @@ impl Target {
     }
 }
 
-/// Where the calls of a route go, and what holds for them.
+/// What becomes of the calls of a route.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// They are forwarded.
+    Forward(Arc<Lane>),
+    /// They are sent elsewhere.
+    Redirect(Arc<Rule>),
+}
+
+/// Where the calls of a route are forwarded to, and what holds for them.
 pub(crate) struct Lane {
     pub(crate) rule: Rule,
     pub(crate) target: Arc<Target>,
@@ -94,11 +108,17 @@ pub(crate) struct Lane {
 pub(crate) struct Bounds {
     max_in_flight: usize,
     overload: Overload,
+    /// Proxies whose word counts.
+    trusted: Vec<IpNet>,
 }
 
 impl Bounds {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { max_in_flight: config.lifecycle.max_in_flight, overload: config.overload.clone() }
+        Self {
+            max_in_flight: config.lifecycle.max_in_flight,
+            overload: config.overload.clone(),
+            trusted: config.trusted_proxies.iter().filter_map(|proxy| config::network(proxy)).collect(),
+        }
     }
 }
 
@@ -109,7 +129,7 @@ pub(crate) struct Common {
     pub(crate) gate: Gate,
     pub(crate) methods: Arc<Methods>,
     pub(crate) access_log: Option<AccessLog>,
-    pub(crate) ready: Readiness,
+    pub(crate) scope: Scope,
 }
 
 /// Forwards the calls of one thread. Clones are the same.
@@ -145,19 +165,38 @@ impl Forwarder {
     }
 
     /// Forwards one request and answers with the backend's response, or with the gateway's own refusal.
-    pub(crate) async fn forward(self, request: Request<Incoming>, peer: std::net::IpAddr) -> Response<Body> {
+    pub(crate) async fn forward(self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
         let grpc = is_grpc(request.headers());
-        let view = View { grpc, host: host(&request), path: request.uri().path() };
+        let view = View {
+            grpc,
+            method: request.method().as_str(),
+            host: host(&request),
+            path: request.uri().path(),
+            headers: request.headers(),
+        };
         let inner = Arc::clone(&self.inner);
         let common = &inner.common;
-        let whence =
-            |span: &Span| common.access_log.as_ref().map(|log| Whence::of(log, &request, peer, span));
-        let Some(lane) = inner.tables.lane(inner.thread, view) else {
-            let Some(response) = answer::no_route(&request, grpc) else {
-                return answer::health(&common.ready);
-            };
-            common.metrics.unrouted();
-            return passage::refused(whence(&Span::none()), "NR", None, grpc, response);
+        let whence = |span: &Span| {
+            common.access_log.as_ref().map(|log| Whence::of(log, &request, caller.address, span))
+        };
+        if let Some(response) = answer::unfit(&request, grpc) {
+            return passage::refused(whence(&Span::none()), "DPE", None, grpc, response);
+        }
+        let lane = match inner.tables.way(inner.thread, view) {
+            Some(Way::Forward(lane)) => lane,
+            Some(Way::Redirect(rule)) => {
+                let location = rule.redirection.as_ref();
+                let response = location.map(|to| redirect(to, view, &request, caller.scheme));
+                let response = response.unwrap_or_else(|| Response::new(Body::empty()));
+                return passage::refused(whence(&Span::none()), "-", Some(&rule), grpc, response);
+            }
+            None => {
+                let Some(response) = answer::no_route(&request, grpc) else {
+                    return answer::health(&common.scope.ready);
+                };
+                common.metrics.unrouted();
+                return passage::refused(whence(&Span::none()), "NR", None, grpc, response);
+            }
         };
         let Some(inside) = self.admit(&lane) else {
             common.metrics.shed(&lane.rule);
@@ -169,7 +208,7 @@ impl Forwarder {
         let method = if grpc { common.methods.get(view.path) } else { http_method(&request) };
         let begun = Begun { method, grpc, span: span.clone(), whence: whence(&span) };
         let passage = Passage::begin(common.metrics.clone(), &lane, inside, begun);
-        self.send(lane, request, passage).instrument(span).await
+        self.send(lane, request, passage, caller).instrument(span).await
     }
 
     /// A place among the calls in flight, of all and of the route.
@@ -186,6 +225,7 @@ impl Forwarder {
         lane: Arc<Lane>,
         mut request: Request<Incoming>,
         mut passage: Passage,
+        caller: Caller,
     ) -> Response<Body> {
         let (target, grpc, received) = (&lane.target, passage.grpc(), passage.received());
         let mut terms = match terms(&lane, &request, &passage) {
@@ -193,16 +233,27 @@ impl Forwarder {
             Err(error) => return passage.refuse(error),
         };
         passage.keyed(terms.key);
-        if target.protocol == Protocol::Http {
-            headers::strip_hop_by_hop(request.headers_mut());
-        }
-        let limit = match lane.bounds.overload.max_request_bytes {
-            0 => u64::MAX,
-            limit => limit,
+        let asked = match target.protocol {
+            Protocol::Http => prepare(&lane, &mut request, &caller),
+            // A service of gRPC has no use for any other method, and a tunnel would go to all of it.
+            Protocol::Grpc if request.method() == HttpMethod::CONNECT => {
+                return passage.refuse(MeshError::Method);
+            }
+            Protocol::Grpc => None,
         };
+        let max = lane.rule.max_request_bytes.unwrap_or(lane.bounds.overload.max_request_bytes);
+        let limit = if max == 0 { u64::MAX } else { max };
         let activity = terms.idle.clone();
         let request = request.map(|body| Replay::new(Metered::new(body, received.clone(), limit, activity)));
         match target.upstream.call(request, &terms, &mut passage.course).await {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                match asked.filter(|_| Asked::is_granted(&response)) {
+                    Some(asked) => {
+                        asked.open(response, passage, terms.idle, (caller, &self.inner.common.scope))
+                    }
+                    None => passage.betrayed(response),
+                }
+            }
             Ok(mut response) => {
                 headers::strip_hop_by_hop(response.headers_mut());
                 // Only gRPC can say in the middle of a response that there is more to be had elsewhere.
@@ -222,6 +273,38 @@ impl Forwarder {
     pub(crate) async fn sweep(&self) {
         self.inner.unread.sweep().await;
     }
+}
+
+/// Makes of a request what a backend over HTTP/1.1 is asked: for itself, not for the client's connection, and with word
+/// of who asks. Returns that the client wants a WebSocket, if it does.
+fn prepare(lane: &Lane, request: &mut Request<Incoming>, caller: &Caller) -> Option<Asked> {
+    let asked = Asked::of(request);
+    let (rewriting, host) = (&lane.rule.rewriting, host(request).to_owned());
+    let headers = request.headers_mut();
+    headers::strip_hop_by_hop(headers);
+    headers::join_cookies(headers);
+    caller::introduce(headers, caller, &host, &lane.bounds.trusted);
+    // What the target names counts, and not a second host beside it (RFC 9112 §3.2.2).
+    if let Ok(host) = HeaderValue::try_from(rewriting.host.as_deref().unwrap_or(&host)) {
+        headers.insert(header::HOST, host);
+    }
+    if let Some(path) = rewriting.path_and_query(request.uri()) {
+        *request.uri_mut() = path.into();
+    }
+    if let Some(asked) = &asked {
+        asked.ask(request);
+    }
+    asked
+}
+
+/// The answer that sends a client elsewhere.
+fn redirect(to: &Redirection, view: View<'_>, request: &Request<Incoming>, scheme: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::from_u16(to.status).unwrap_or(StatusCode::FOUND);
+    if let Ok(location) = HeaderValue::try_from(to.location(view, request.uri(), scheme)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
 }
 
 /// What holds for a call: by its headers, its route, and what contracts say of its method.

@@ -19,6 +19,7 @@
 
 mod access_log;
 pub mod admin;
+mod certificates;
 mod config;
 mod error;
 pub mod forward;
@@ -40,9 +41,10 @@ use weft_runtime::{Assembly, Scope, Service};
 
 use access_log::AccessLog;
 use admin::Pools;
+use certificates::Certificates;
 pub use config::{
-    Backend, Balance, Config, Health, HealthKind, Listener, Outlier, Overload, Panic, Pool, Priority,
-    Protocol, Reload, Retry, Route, SlowStart,
+    Backend, Balance, Config, HeaderMatch, Health, HealthKind, Listener, Outlier, Overload, Panic, Pool,
+    Priority, Protocol, Redirect, Reload, Retry, Rewrite, Route, SlowStart,
 };
 use forward::Common;
 use metrics::Metrics;
@@ -80,10 +82,12 @@ impl Service for Gateway {
             metrics: metrics.clone(),
             methods,
             access_log,
-            ready: scope.ready.clone(),
+            scope: scope.clone(),
         };
-        let workers = Workers::start(threads, &tables, &common, &scope)?;
-        let reloader = Reloader::new(config, tables, scope.clone());
+        let certificates = Certificates::new(&config, Arc::clone(&tables));
+        certificates.follow(&config, &scope);
+        let workers = Workers::start(threads, &tables, &certificates, &common, &scope)?;
+        let reloader = Reloader::new(config, tables, certificates, scope.clone());
         reloader.start();
         let rpc = rpc::Rpc::new(pools, metrics, reloader);
         scope.ready.set(Ok(()));

@@ -11,7 +11,7 @@ use tokio::{
 };
 use weft_runtime::{Scope, config::Origin};
 
-use crate::{config::Config, error::Error, table::Tables};
+use crate::{certificates::Certificates, config::Config, error::Error, table::Tables};
 use file::File;
 use restart::needs_restart;
 
@@ -59,6 +59,7 @@ pub(crate) struct Report {
 /// Reloads the configuration of a running gateway.
 pub(crate) struct Reloader {
     tables: Arc<Tables>,
+    certificates: Arc<Certificates>,
     /// As the process was started with.
     started: Config,
     scope: Scope,
@@ -67,8 +68,13 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    pub(crate) fn new(started: Config, tables: Arc<Tables>, scope: Scope) -> Arc<Self> {
-        Arc::new(Self { tables, started, scope, turn: Mutex::new(()) })
+    pub(crate) fn new(
+        started: Config,
+        tables: Arc<Tables>,
+        certificates: Arc<Certificates>,
+        scope: Scope,
+    ) -> Arc<Self> {
+        Arc::new(Self { tables, certificates, started, scope, turn: Mutex::new(()) })
     }
 
     /// Reloads at SIGHUP and when the file has changed, until draining.
@@ -109,7 +115,12 @@ impl Reloader {
 
     async fn take(&self, origin: Origin<Config>, cause: Cause) -> Report {
         let _turn = self.turn.lock().await;
-        match self.scope.tasks.spawn_blocking(move || origin.read()).await {
+        let certificates = Arc::clone(&self.certificates);
+        let read = move || {
+            certificates.refresh();
+            origin.read()
+        };
+        match self.scope.tasks.spawn_blocking(read).await {
             Ok(Ok(config)) => self.apply(&config, cause).await,
             Ok(Err(error)) => self.rejected(error.problems, cause),
             Err(error) => self.rejected(vec![error.to_string()], cause),

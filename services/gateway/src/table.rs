@@ -14,7 +14,7 @@ use weft_runtime::{Scope, config::Lifecycle};
 
 use crate::{
     config::Config,
-    forward::{Bounds, Lane},
+    forward::{Bounds, Lane, Way},
     gate::Gate,
     metrics::Durations,
     route::{Routes, Rule, View},
@@ -32,7 +32,7 @@ pub(crate) struct Table {
     pub(crate) lifecycle: Lifecycle,
     routes: Routes,
     /// Each thread's way for each rule of the routes, in their order.
-    lanes: Vec<Vec<Arc<Lane>>>,
+    ways: Vec<Vec<Option<Way>>>,
     /// By the label of its route: how many calls are in flight on it.
     gates: BTreeMap<String, Gate>,
     /// What it was made of.
@@ -79,26 +79,29 @@ impl Table {
         let rules = routes.rules().iter();
         let gates: BTreeMap<_, _> = rules.map(|rule| (rule.label.clone(), gate(&rule.label))).collect();
         let bounds = Arc::new(Bounds::new(config));
-        let lanes = |thread| {
+        let ways = |thread| {
             // Validation has seen to it that every route's pool is there.
-            let lane = |rule: &Rule| {
+            let way = |rule: &Rule| {
+                if rule.redirection.is_some() {
+                    return Some(Way::Redirect(Arc::new(rule.clone())));
+                }
                 let (target, gate) =
                     (pools.get(&rule.pool)?.target(thread)?, gates.get(&rule.label)?.clone());
                 let (rule, bounds, durations) = (rule.clone(), Arc::clone(&bounds), Durations::default());
-                Some(Arc::new(Lane { rule, target, gate, durations, bounds }))
+                Some(Way::Forward(Arc::new(Lane { rule, target, gate, durations, bounds })))
             };
-            routes.rules().iter().filter_map(lane).collect()
+            routes.rules().iter().map(way).collect()
         };
-        let lanes = (0..threads).map(lanes).collect();
+        let ways = (0..threads).map(ways).collect();
         let (lifecycle, config) = (config.lifecycle.clone(), config.clone());
-        Self { version, pools, lifecycle, routes, lanes, gates, config }
+        Self { version, pools, lifecycle, routes, ways, gates, config }
     }
 
     /// Whether a configuration says the same in all that a table holds.
     fn says(&self, config: &Config) -> bool {
         let own = &self.config;
-        (&own.pools, &own.routes, &own.lifecycle, &own.overload)
-            == (&config.pools, &config.routes, &config.lifecycle, &config.overload)
+        (&own.pools, &own.routes, &own.lifecycle, &own.overload, &own.trusted_proxies)
+            == (&config.pools, &config.routes, &config.lifecycle, &config.overload, &config.trusted_proxies)
     }
 }
 
@@ -122,10 +125,10 @@ impl Tables {
     }
 
     /// The way of a call that one thread forwards: the only look that it takes at the table.
-    pub(crate) fn lane(&self, thread: usize, view: View<'_>) -> Option<Arc<Lane>> {
+    pub(crate) fn way(&self, thread: usize, view: View<'_>) -> Option<Way> {
         let table = self.current.load();
         let rule = table.routes.find(view)?;
-        table.lanes.get(thread)?.get(rule).cloned()
+        table.ways.get(thread)?.get(rule)?.clone()
     }
 
     /// Puts a configuration, which is valid, into force. One at a time: the caller sees to it. Returns the table in

@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use weft_runtime::{Accept, Connection, Scope, serve_connection};
 
 use crate::{
-    forward::{Common, Forwarder},
+    certificates::Certificates,
+    forward::{Caller, Common, Forwarder},
     table::Tables,
 };
 
@@ -26,6 +27,7 @@ const HANDOVER: usize = 1024;
 /// All forwarding threads.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
+    certificates: Arc<Certificates>,
 }
 
 struct Worker {
@@ -37,6 +39,7 @@ impl Workers {
     pub(crate) fn start(
         threads: usize,
         tables: &Arc<Tables>,
+        certificates: &Arc<Certificates>,
         common: &Common,
         scope: &Scope,
     ) -> io::Result<Self> {
@@ -44,7 +47,8 @@ impl Workers {
             let forwarder = Forwarder::new(Arc::clone(tables), thread, common.clone());
             Worker::start(thread, forwarder, Arc::clone(tables), scope)
         };
-        Ok(Self { workers: (0..threads).map(start).collect::<io::Result<_>>()? })
+        let workers = (0..threads).map(start).collect::<io::Result<_>>()?;
+        Ok(Self { workers, certificates: Arc::clone(certificates) })
     }
 }
 
@@ -58,6 +62,8 @@ pub(crate) fn threads(configured: usize) -> usize {
 
 impl Accept for Workers {
     fn accept(&self, connection: Connection) {
+        let tls = self.certificates.of(connection.listener);
+        let connection = connection.with_tls(tls).with_tunnels();
         let least = self.workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
         if let Some(worker) = least {
             worker.open.fetch_add(1, Ordering::Relaxed);
@@ -66,6 +72,15 @@ impl Accept for Workers {
                 tracing::warn!("a connection was dropped: its thread is overwhelmed");
             }
         }
+    }
+}
+
+/// One connection less on a thread, when this is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -103,22 +118,23 @@ async fn serve(
         };
         // The stream was registered with the accepting runtime; it belongs to this one now.
         let (peer, moved) = (connection.peer, connection.moved());
-        let (forwarder, open, scope) = (forwarder.clone(), Arc::clone(&open), scope.clone());
+        let counted = (Counted(Arc::clone(&open)), forwarder.count_connection());
+        let (forwarder, scope) = (forwarder.clone(), scope.clone());
         let (work, table) = (scope.work.clone(), tables.load());
         work.spawn(async move {
             match moved {
                 Ok(connection) => {
-                    let counted = forwarder.count_connection();
-                    let handler = move |request| forwarder.clone().forward(request, peer.ip());
+                    let counted = Arc::new((counted, connection.place()));
+                    let scheme = if connection.is_secure() { "https" } else { "http" };
+                    let caller = Caller { address: peer.ip(), scheme, _counted: counted };
+                    let handler = move |request| forwarder.clone().forward(request, caller.clone());
                     let lifecycle = table.lifecycle.clone();
                     // An old table is not kept for as long as a connection lives.
                     drop(table);
                     serve_connection(connection, handler, &scope, &lifecycle).await;
-                    drop(counted);
                 }
                 Err(error) => tracing::warn!(%error, "a connection could not be handed over"),
             }
-            open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use weft_balance::{
     retry,
@@ -121,7 +121,9 @@ impl<B: Body> Tracked<B> {
         let http_status = parts.status.as_u16();
         let open = Some(Open { lease, http_status, grpc, _counted: counted });
         let mut body = Self { inner, open, verdict: None, address };
-        if body.inner.is_end_stream() {
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS && !grpc {
+            // It has no end yet: another protocol begins here.
+        } else if body.inner.is_end_stream() {
             body.settle_by(Some(&parts.headers), Place::TrailersOnly);
             body.open = None;
         } else if parts.headers.contains_key(GRPC_STATUS) || (!grpc && http_status >= 400) {

@@ -280,6 +280,12 @@ pub enum MeshError {
         /// What is wrong with its value.
         problem: &'static str,
     },
+    /// A path that leads elsewhere than it seems to.
+    #[error("the path has segments of dots")]
+    Path,
+    /// A method that is not served here.
+    #[error("the method is not served here")]
+    Method,
     /// A request with more bytes than are taken.
     #[error("the request is larger than {limit} bytes")]
     TooLarge {
@@ -318,7 +324,7 @@ impl Classify for MeshError {
             | Self::StreamAge { .. }
             | Self::ConnectionEnded => ErrorKind::Unavailable,
             Self::DeadlineExceeded { .. } => ErrorKind::DeadlineExceeded,
-            Self::Metadata { .. } => ErrorKind::InvalidArgument,
+            Self::Metadata { .. } | Self::Path | Self::Method => ErrorKind::InvalidArgument,
             Self::TooLarge { .. } | Self::Overloaded => ErrorKind::ResourceExhausted,
         }
     }
@@ -332,6 +338,8 @@ impl Classify for MeshError {
             Self::Idle { .. } => "IDLE",
             Self::StreamAge { .. } => "STREAM_AGE",
             Self::Metadata { .. } => "INVALID_METADATA",
+            Self::Path => "INVALID_PATH",
+            Self::Method => "METHOD_NOT_ALLOWED",
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::Overloaded => "OVERLOADED",
             Self::ConnectionEnded => "CONNECTION_ENDED",

@@ -30,6 +30,7 @@ pub mod probe;
 mod replay;
 pub mod terms;
 pub mod timeout;
+pub mod tls;
 pub mod trace;
 pub mod upstream;
 

@@ -22,7 +22,8 @@ pub(crate) use self::shared::Occupied;
 use self::{lent::LentConnections, shared::SharedConnections};
 use crate::{
     BoxError, Replay,
-    pool::{Pool, Protocol, Tally, count},
+    pool::{Pool, Protocol, count},
+    tls::{ClientTls, Stream},
 };
 
 /// How long a connection may take to be made.
@@ -139,12 +140,26 @@ pub(crate) enum Held<B> {
 }
 
 /// Connects for calls of a pool.
-async fn connect(address: &str, tally: &Tally) -> io::Result<TcpStream> {
-    let connected = open(address).await;
+async fn connect(address: &str, pool: &Pool) -> io::Result<Stream> {
+    let settings = Arc::clone(&pool.settings());
+    let connected = secured(address, settings.tls.as_deref(), settings.protocol).await;
     if connected.is_err() {
-        count(&tally.connect_fail);
+        count(&pool.tally.connect_fail);
     }
     connected
+}
+
+/// Connects over TLS, where that is given.
+pub(crate) async fn secured(
+    address: &str,
+    tls: Option<&ClientTls>,
+    protocol: Protocol,
+) -> io::Result<Stream> {
+    let stream = open(address).await?;
+    match tls {
+        Some(tls) => tls.secure(stream, address, protocol.alpn()).await,
+        None => Ok(stream.into()),
+    }
 }
 
 /// Connects with the options every connection of the mesh has.

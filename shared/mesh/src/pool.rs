@@ -21,7 +21,7 @@ pub use self::tally::Tally;
 pub(crate) use self::tally::count;
 use crate::{
     error::MeshError, lease::Lease, methods::Methods, metrics::Calls, probe::Check, replay::Progress,
-    terms::Terms,
+    terms::Terms, tls::ClientTls,
 };
 
 /// What a pool's backends speak.
@@ -33,6 +33,16 @@ pub enum Protocol {
     Http,
 }
 
+impl Protocol {
+    /// Its name where TLS negotiates one.
+    pub(crate) const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Grpc => b"h2",
+            Self::Http => b"http/1.1",
+        }
+    }
+}
+
 /// Everything about a pool but its backends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -40,6 +50,8 @@ pub struct Settings {
     pub name: String,
     /// What the backends speak.
     pub protocol: Protocol,
+    /// How connections are secured; `None` for not at all.
+    pub tls: Option<Arc<ClientTls>>,
     /// What a health check does.
     pub check: Check,
     /// What a health check addresses the backend by (`:authority`, `Host`); the backend's own address if `None`.
@@ -100,6 +112,7 @@ impl Settings {
         Self {
             name: name.to_owned(),
             protocol,
+            tls: None,
             check,
             authority: None,
             interval: Duration::from_secs(30),

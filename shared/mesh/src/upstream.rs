@@ -48,6 +48,7 @@ pub struct Upstream<B> {
     pool: Arc<Pool>,
     /// As it was when this was made: a connection does not change its protocol.
     protocol: Protocol,
+    secure: bool,
     tasks: TaskTracker,
     links: Mutex<HashMap<String, Arc<Link<B>>>>,
 }
@@ -87,8 +88,9 @@ where
     /// Connections are made when calls need them, and run on `tasks`.
     #[must_use]
     pub fn new(pool: Arc<Pool>, tasks: TaskTracker) -> Self {
-        let protocol = pool.settings().protocol;
-        Self { pool, protocol, tasks, links: Mutex::new(HashMap::new()) }
+        let settings = pool.settings();
+        let (protocol, secure) = (settings.protocol, settings.tls.is_some());
+        Self { pool, protocol, secure, tasks, links: Mutex::new(HashMap::new()) }
     }
 
     /// The pool called.
@@ -353,7 +355,8 @@ where
 
     /// Points a request at a backend and says how much time it has, and how often it was sent.
     fn prepare(&self, request: &mut Request<Replay<B>>, lease: &Lease) {
-        address::point(request, lease.backend().address(), self.upstream.protocol);
+        let Upstream { protocol, secure, .. } = *self.upstream;
+        address::point(request, lease.backend().address(), protocol, secure);
         if self.terms.trace_attempts {
             trace::inject_from(lease.span(), request.headers_mut());
         }

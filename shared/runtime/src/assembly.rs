@@ -14,6 +14,7 @@ use tokio_util::{
 };
 use tonic::{body::Body, server::NamedService};
 use tower::Service as TowerService;
+use weft_mesh::tls::ServerTls;
 
 use crate::{Config, Readiness};
 
@@ -57,7 +58,13 @@ pub struct Connection {
     pub stream: TcpStream,
     /// Who connected.
     pub peer: SocketAddr,
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// By which listener it came, in the order of [`Config::addresses`].
+    pub listener: usize,
+    /// What secures it.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    /// Whether HTTP/2 clients are told that they may open tunnels.
+    pub(crate) tunnels: bool,
+    pub(crate) place: Arc<OwnedSemaphorePermit>,
     /// Keeps a drain waiting while the connection is between accepting it and serving it.
     pub(crate) handover: TaskTrackerToken,
 }
@@ -68,7 +75,38 @@ impl Connection {
     pub fn new(stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit, scope: &Scope) -> Self {
         // Without it small frames wait for acknowledgements.
         let _ = stream.set_nodelay(true);
-        Self { stream, peer, permit, handover: scope.work.token() }
+        let (place, handover) = (Arc::new(permit), scope.work.token());
+        Self { stream, peer, listener: 0, tls: None, tunnels: false, place, handover }
+    }
+
+    /// By another listener than the first.
+    #[must_use]
+    pub(crate) fn by(self, listener: usize) -> Self {
+        Self { listener, ..self }
+    }
+
+    /// Secures it before a byte of it is served; `None` leaves it as it is.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Whether it is secured.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Tells HTTP/2 clients that they may open tunnels (RFC 8441).
+    #[must_use]
+    pub fn with_tunnels(self) -> Self {
+        Self { tunnels: true, ..self }
+    }
+
+    /// Its place among the permitted ones, for what outlives it: a socket that changed its protocol still counts.
+    #[must_use]
+    pub fn place(&self) -> Arc<OwnedSemaphorePermit> {
+        Arc::clone(&self.place)
     }
 
     /// Registers the socket with the runtime that this is called on, instead of the one that accepted it.

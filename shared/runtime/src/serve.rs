@@ -46,7 +46,7 @@ const QUEUE: usize = 4096;
 /// Accepts connections until draining, never more at once than permitted; then those that the system has accepted
 /// already, which would be reset with the listener. It runs on `scope.work`, so that draining waits for it.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    (number, listener): (usize, TcpListener),
     acceptor: Arc<dyn Accept>,
     permits: Arc<Semaphore>,
     scope: Scope,
@@ -62,7 +62,7 @@ pub(crate) async fn accept(
             () = scope.draining.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => acceptor.accept(Connection::new(stream, peer, permit, &scope)),
+            Ok((stream, peer)) => acceptor.accept(Connection::new(stream, peer, permit, &scope).by(number)),
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 sleep(ACCEPT_PAUSE).await;
@@ -76,7 +76,7 @@ pub(crate) async fn accept(
             Poll::Pending => Poll::Ready(None),
         });
         let Some((stream, peer)) = queued.await else { return };
-        acceptor.accept(Connection::new(stream, peer, permit, &scope));
+        acceptor.accept(Connection::new(stream, peer, permit, &scope).by(number));
     }
 }
 
@@ -131,8 +131,9 @@ pub async fn serve_connection<H, F, B>(
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let Connection { stream, peer, permit: _permit, handover: _handover } = connection;
-    let Some(version) = version::read(&stream, scope).await else { return };
+    let Connection { stream, peer, listener: _, tls, tunnels, place: _place, handover: _handover } =
+        connection;
+    let Some((stream, version)) = version::agree(stream, tls, peer, scope).await else { return };
     let ends = Ends::default();
     let service = service_fn({
         let ends = ends.clone();
@@ -150,7 +151,11 @@ pub async fn serve_connection<H, F, B>(
             drive(serving, lifetime, &ends, scope).await
         }
         Version::Http2 => {
-            let serving = http2(scope, lifecycle.max_concurrent_streams).serve_connection(stream, service);
+            let mut builder = http2(scope, lifecycle.max_concurrent_streams);
+            if tunnels {
+                builder.enable_connect_protocol();
+            }
+            let serving = builder.serve_connection(stream, service);
             drive(serving, lifetime, &ends, scope).await
         }
     };

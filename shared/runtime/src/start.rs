@@ -60,13 +60,13 @@ pub async fn start<S: Service>(config: S::Config, listeners: Listeners) -> anyho
     let assembly = S::assemble(config, scope.clone()).await?;
     let acceptor = public(&assembly, &scope, &lifecycle, &metrics).await;
     let permits = Arc::new(Semaphore::new(lifecycle.max_connections.min(Semaphore::MAX_PERMITS)));
-    for listener in listeners.public {
+    for listener in listeners.public.into_iter().enumerate() {
         scope.work.spawn(accept(listener, Arc::clone(&acceptor), Arc::clone(&permits), scope.clone()));
     }
     let router = with_health(assembly.admin.merge(routes(&scope)), &assembly.names, &scope).await;
     let acceptor = serving(router, &scope, &lifecycle, &metrics);
     scope.work.spawn(accept(
-        listeners.admin,
+        (0, listeners.admin),
         acceptor,
         Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
         scope.clone(),

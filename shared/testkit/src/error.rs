@@ -62,6 +62,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A certificate could not be made.
+    #[error("no certificate")]
+    Certificate(#[source] rcgen::Error),
     /// No port could be found or bound.
     #[error("no free port")]
     Port(#[source] io::Error),

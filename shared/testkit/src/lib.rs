@@ -19,11 +19,14 @@
 //!
 //! [`DnsServer`] is a stub in the test's own process: it answers what it was told, with the TTL it was told, or fails.
 //!
+//! [`Authority`] issues certificates.
+//!
 //! [`mod@bench`] has the backends and the load for a comparison of load balancers.
 //!
 //! A server that cannot be had is an error that names what is missing and how to install it, never a skipped test.
 #![forbid(unsafe_code)]
 
+mod authority;
 pub mod bench;
 mod dns;
 mod environment;
@@ -42,6 +45,7 @@ mod servers;
 mod shared;
 mod watchdog;
 
+pub use authority::{Authority, Issued};
 pub use dns::{DnsFailure, DnsServer};
 pub use environment::number;
 pub use error::{Error, Result};

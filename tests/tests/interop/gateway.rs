@@ -17,7 +17,7 @@ pub(crate) async fn gateway(backends: &[SocketAddr]) -> Running {
     let health = Health { kind: Some(HealthKind::None), ..Health::default() };
     let config = Config {
         workers: 1,
-        listeners: vec![Listener { address: "127.0.0.1:0".into() }],
+        listeners: vec![Listener::at("127.0.0.1:0")],
         admin: Admin::at("127.0.0.1:0"),
         pools: vec![Pool { name: "peers".into(), backends, health, ..Pool::default() }],
         routes: vec![Route::grpc("grpc.testing.*", "peers")],

@@ -1,13 +1,15 @@
 //! Everything that can be wrong with the gateway's configuration.
 
+mod route;
+
 use std::collections::HashSet;
 
 use http::uri::Authority;
 use weft_balance::{MAX_WEIGHT, retry::MOST_ATTEMPTS};
-use weft_mesh::discovery::Target;
+use weft_mesh::{discovery::Target, tls};
 use weft_runtime::config::Problems;
 
-use super::{Balance, Config, HashOn, Pool, Route, balance::code};
+use super::{Balance, Config, HashOn, Pool, balance::code, network};
 
 pub(super) fn validate(config: &Config, problems: &mut Problems) {
     problems.require(!config.listeners.is_empty(), "listeners", "at least one is needed");
@@ -26,20 +28,24 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
         }
         check_pool(pool, &key, problems);
     }
-    let mut seen = HashSet::new();
-    for (i, route) in config.routes.iter().enumerate() {
-        let key = format!("routes[{i}]");
-        if !names.contains(route.pool.as_str()) {
-            problems.push(format!("{key}.pool"), format!("there is no pool \"{}\"", route.pool));
-        }
-        check_route(route, &key, problems);
-        if !seen.insert((&route.grpc_service, &route.host, &route.path_prefix)) {
-            problems.push(key, "matches the same as an earlier route");
+    for (i, listener) in config.listeners.iter().enumerate() {
+        if let Some(Err(problem)) = listener.tls.as_ref().map(tls::Server::check) {
+            problems.push(format!("listeners[{i}].tls"), problem);
         }
     }
+    for (i, proxy) in config.trusted_proxies.iter().enumerate() {
+        if network(proxy).is_none() {
+            problems
+                .push(format!("trusted_proxies[{i}]"), format!("\"{proxy}\" is not an address or a network"));
+        }
+    }
+    route::validate(&config.routes, &names, problems);
 }
 
 fn check_pool(pool: &Pool, key: &str, problems: &mut Problems) {
+    if let Some(Err(problem)) = pool.tls.as_ref().map(tls::Client::check) {
+        problems.push(format!("{key}.tls"), problem);
+    }
     let mut addresses = HashSet::new();
     for (i, backend) in pool.backends.iter().enumerate() {
         let key = format!("{key}.backends[{i}]");
@@ -132,40 +138,6 @@ fn check_balance(pool: &Pool, key: &str, problems: &mut Problems) {
     require(pool.retry.max_backoff >= pool.retry.backoff, "retry.max_backoff", "must be at least backoff");
 }
 
-fn check_route(route: &Route, key: &str, problems: &mut Problems) {
-    match (&route.grpc_service, &route.host, &route.path_prefix) {
-        (None, None, None) => problems.push(key, "needs grpc_service, host or path_prefix"),
-        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
-            problems.push(key, "grpc_service goes without host and path_prefix");
-        }
-        _ => {}
-    }
-    if let Some(service) = &route.grpc_service
-        && (service.is_empty() || service.strip_suffix('*').unwrap_or(service).contains(['*', '/']))
-    {
-        problems.push(
-            format!("{key}.grpc_service"),
-            format!("\"{service}\": a service's name, `*` only at the end"),
-        );
-    }
-    if let Some(prefix) = &route.path_prefix
-        && (!prefix.starts_with('/') || prefix.contains('*'))
-    {
-        problems
-            .push(format!("{key}.path_prefix"), format!("\"{prefix}\": must begin with \"/\", without `*`"));
-    }
-    for (name, value) in [("timeout", route.timeout), ("max_timeout", route.max_timeout)] {
-        if value.is_some_and(|value| value.is_zero()) {
-            problems.push(format!("{key}.{name}"), "must be longer than 0 s");
-        }
-    }
-    if let Some(host) = &route.host
-        && (host.is_empty() || host.contains(['/', ':', '*']))
-    {
-        problems.push(format!("{key}.host"), format!("\"{host}\": a host's name without port"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use weft_runtime::config::{Sources, render};
@@ -221,6 +193,7 @@ mod tests {
             r#"
             typo = 1
             listeners = []
+            trusted_proxies = ["10.0.0.1", "10.0.0.0/33"]
             [[pools]]
             name = "a"
             backends = [{ address = "nowhere" }, { address = "h:1", weight = 0 }, { address = "h:1", colour = "red" },
@@ -241,6 +214,26 @@ mod tests {
             [[routes]]
             grpc_service = "x"
             path_prefix = "y"
+            pool = "a"
+            [[routes]]
+            host = "a.*"
+            path = "/x"
+            path_prefix = "/"
+            pool = "a"
+            redirect = { status = 200, scheme = "ftp", path = "x" }
+            [[routes]]
+            path = "/x"
+            methods = ["get"]
+            headers = [{ name = "a b" }, { name = "x", value = "\n" }]
+            rewrite = { host = "a b", path = "x y" }
+            pool = "a"
+            [[routes]]
+            host = "*.h"
+            methods = ["GET"]
+            pool = "a"
+            [[routes]]
+            host = "*.H"
+            methods = ["GET"]
             pool = "a"
             "#,
         )
@@ -270,6 +263,19 @@ mod tests {
             "routes[1]: needs",
             "routes[2]: grpc_service goes without",
             "routes[2].path_prefix",
+            "routes[3].pool: goes without redirect",
+            "routes[3].redirect.status",
+            "routes[3].redirect.scheme",
+            "routes[3].redirect.path",
+            "routes[3].path: goes without path_prefix",
+            "routes[3].host",
+            "routes[4].methods: \"get\"",
+            "routes[4].headers[0].name",
+            "routes[4].headers[1].value",
+            "routes[4].rewrite.host",
+            "routes[4].rewrite.path",
+            "routes[6]: matches the same",
+            "trusted_proxies[1]: \"10.0.0.0/33\"",
         ] {
             let expected_key = expected.replace("pools[0].backends[2].colour", "pools.0.backends.2.colour");
             let found = problems.iter().any(|p| p.starts_with(expected) || p.starts_with(&expected_key));

@@ -1,13 +1,14 @@
 //! The gateway's own answers, in the client's protocol.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::json;
 use tonic::Code;
 use weft_mesh::error::{Classify, MeshError, status};
 use weft_runtime::Readiness;
 
-use super::Body;
+use super::{Body, tunnel};
+use crate::route::is_plain;
 
 /// Refuses a call.
 pub(super) fn refuse(error: MeshError, grpc: bool) -> Response<Body> {
@@ -17,6 +18,10 @@ pub(super) fn refuse(error: MeshError, grpc: bool) -> Response<Body> {
     let retry = error.retry_after();
     let status = match error {
         MeshError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        MeshError::Method => StatusCode::METHOD_NOT_ALLOWED,
+        // To gRPC it is the same as none that is healthy; to HTTP it has a status of its own.
+        MeshError::Backend { .. } => StatusCode::BAD_GATEWAY,
+        MeshError::FirstByte { .. } | MeshError::Idle { .. } => StatusCode::GATEWAY_TIMEOUT,
         _ => error.kind().http_status(),
     };
     let mut response = self::error(status, error.reason(), &error.to_string());
@@ -32,6 +37,16 @@ pub(super) fn trailers(error: MeshError) -> HeaderMap {
     let mut trailers = parts.headers;
     trailers.remove(header::CONTENT_TYPE);
     trailers
+}
+
+/// Refuses what no route should see: tunnels to anywhere, echoes of what a client has sent with its secrets, and paths
+/// that lead around the route they seem to match.
+pub(super) fn unfit<B>(request: &Request<B>, grpc: bool) -> Option<Response<Body>> {
+    let method = request.method();
+    if method == Method::TRACE || method == Method::CONNECT && !tunnel::is_extended(request) {
+        return Some(refuse(MeshError::Method, grpc));
+    }
+    (!is_plain(request.uri().path())).then(|| refuse(MeshError::Path, grpc))
 }
 
 /// Says whether the gateway serves.

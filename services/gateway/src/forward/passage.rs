@@ -13,16 +13,17 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use weft_balance::{
     retry::Why,
-    verdict::{Code, Verdict},
+    verdict::{Code, How, Verdict},
 };
 use weft_mesh::{
     error::{Classify as _, MeshError},
     methods::Method,
     metrics::Sizes,
     terms::Course,
+    upstream::ResponseBody,
 };
 
-use super::{Body, Lane, answer, host, metered::Received};
+use super::{Body, Lane, Metered, answer, host, metered::Received};
 use crate::{
     access_log::{AccessLog, Line},
     gate::Inside,
@@ -211,6 +212,16 @@ impl Passage {
         let code = u16::try_from(code).unwrap_or_default();
         // A response that was broken off has said by itself how it ended; here it is known why.
         self.end = Some(End::Own(code, verdict));
+    }
+
+    /// A backend changed the protocol although nobody had asked it to.
+    pub(super) fn betrayed(mut self, response: Response<ResponseBody<Metered>>) -> Response<Body> {
+        let mut body = response.into_body();
+        body.inner_mut().cut(How::ProtocolError);
+        self.course.verdict = body.inner().verdict();
+        let (pool, backend) = (self.pool().to_owned(), body.inner().backend().to_owned());
+        let source = "it changed the protocol, which nobody had asked it to".into();
+        self.refuse(MeshError::Backend { pool, backend, source })
     }
 
     /// Answers with an error of the gateway's own.

@@ -7,7 +7,7 @@ use toml::Value;
 use crate::config::Config;
 
 /// What a reload takes over, as keys and tables. All else needs a restart, keys to come too.
-const LIVE: [&str; 8] = [
+const LIVE: [&str; 9] = [
     "pools",
     "routes",
     "lifecycle.max_in_flight",
@@ -16,6 +16,7 @@ const LIVE: [&str; 8] = [
     "lifecycle.max_connection_grace",
     "overload.batch_percent",
     "overload.max_request_bytes",
+    "trusted_proxies",
 ];
 
 /// The keys whose values differ from those that the process was started with and that a reload does not change.
@@ -60,7 +61,7 @@ mod tests {
         assert_eq!(needs_restart(&started, &wanted), Vec::<String>::new());
 
         wanted.workers += 1;
-        wanted.listeners.push(Listener { address: "127.0.0.1:1".into() });
+        wanted.listeners.push(Listener::at("127.0.0.1:1"));
         wanted.admin.address = "127.0.0.1:2".into();
         wanted.lifecycle.max_connections += 1;
         wanted.telemetry.otlp_endpoint = Some("http://127.0.0.1:4317".into());

@@ -9,6 +9,7 @@ use weft_mesh::{
     methods::Methods,
     pool::{Pool, Protocol, Settings},
     probe::{self, Check},
+    tls::ClientTls,
     upstream::Upstream,
 };
 use weft_runtime::Scope;
@@ -79,12 +80,16 @@ impl Entry {
         scope: &Scope,
     ) -> Self {
         let pool = Arc::clone(&self.pool);
-        let (before, after) = (pool.settings(), settings(config));
-        let same_protocol = before.protocol == after.protocol;
+        let (before, mut after) = (pool.settings(), settings(config));
+        let same_protocol = (before.protocol, &before.tls) == (after.protocol, &after.tls);
+        if same_protocol {
+            // With what its files hold now, and what has been made of it.
+            after.tls.clone_from(&before.tls);
+        }
         let asks = |settings: &Settings| {
             (settings.check.clone(), settings.authority.clone(), settings.interval, settings.timeout)
         };
-        let same_checks = asks(&before) == asks(&after);
+        let same_checks = same_protocol && asks(&before) == asks(&after);
         pool.configure(after);
         let probes = if same_checks {
             Arc::clone(&self.probes)
@@ -191,6 +196,7 @@ fn settings(config: &config::Pool) -> Settings {
     Settings {
         name: config.name.clone(),
         protocol,
+        tls: config.tls.clone().map(|tls| Arc::new(ClientTls::new(tls))),
         check: match kind {
             HealthKind::Grpc => Check::Grpc { service: health.service.clone() },
             HealthKind::Http => Check::Http { path: health.path.clone() },

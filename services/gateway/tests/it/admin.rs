@@ -8,9 +8,10 @@ use weft_mesh::{
     error::{CallError, ErrorKind},
 };
 use weft_proto::gateway::v1::{
-    AddBackendRequest, DrainBackendRequest, Ejection, ExplainPickRequest, GetStatsRequest, Health, LeftOut,
-    ListPoolsRequest, Origin, Pick, PickReason, Pool, RemoveBackendRequest, SetBackendWeightRequest,
-    UndrainBackendRequest, candidate::Standing, gateway_service_client::GatewayServiceClient,
+    AddBackendRequest, DrainBackendRequest, Ejection, ExplainPickRequest, GetStatsRequest, GetStatsResponse,
+    Health, LeftOut, ListPoolsRequest, Origin, Pick, PickReason, Pool, RemoveBackendRequest,
+    SetBackendWeightRequest, UndrainBackendRequest, candidate::Standing,
+    gateway_service_client::GatewayServiceClient,
 };
 use weft_runtime::Running;
 use weft_testkit::eventually;
@@ -23,6 +24,10 @@ fn admin(gateway: &Running) -> GatewayServiceClient<Channel> {
 
 pub(crate) async fn pools(gateway: &Running) -> Vec<Pool> {
     admin(gateway).list_pools(ListPoolsRequest {}).await.unwrap().into_inner().pools
+}
+
+pub(crate) async fn stats(gateway: &Running) -> GetStatsResponse {
+    admin(gateway).get_stats(GetStatsRequest::default()).await.unwrap().into_inner()
 }
 
 pub(crate) async fn in_flight(gateway: &Running) -> Vec<u64> {
@@ -208,7 +213,7 @@ async fn statistics_name_the_gateway_itself() {
     for _ in 0..5 {
         client.unary("Echo", b"x", &[]).await.unwrap();
     }
-    let stats = admin(&gateway).get_stats(GetStatsRequest::default()).await.unwrap().into_inner();
+    let stats = stats(&gateway).await;
     assert_eq!((stats.calls, stats.client_connections, stats.in_flight), (5, 1, 0));
     assert!(stats.replicas.is_empty(), "no pool says how to ask");
     gateway.stop().await;

@@ -15,9 +15,9 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{io::AsyncWriteExt, net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
-use weft_mesh::poll_full_frame;
+use weft_mesh::{poll_full_frame, tls::ServerTls};
 use weft_runtime::{Connection, Scope, config::Lifecycle, serve_connection};
 
 type Answer = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -31,6 +31,7 @@ pub(crate) struct TestBackend {
     connections: Arc<AtomicU64>,
     scope: Scope,
     healthy: Arc<std::sync::atomic::AtomicBool>,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl TestBackend {
@@ -38,7 +39,16 @@ impl TestBackend {
         Self::start_at("127.0.0.1:0").await
     }
 
+    /// One that is connected to over TLS.
+    pub(crate) async fn start_secured(tls: weft_mesh::tls::Server) -> Self {
+        Self::start_with("127.0.0.1:0", Some(Arc::new(ServerTls::new(tls)))).await
+    }
+
     pub(crate) async fn start_at(address: impl tokio::net::ToSocketAddrs) -> Self {
+        Self::start_with(address, None).await
+    }
+
+    async fn start_with(address: impl tokio::net::ToSocketAddrs, tls: Option<Arc<ServerTls>>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let backend = Self {
             address: listener.local_addr().unwrap(),
@@ -47,6 +57,7 @@ impl TestBackend {
             connections: Arc::default(),
             scope: Scope::default(),
             healthy: Arc::new(true.into()),
+            tls,
         };
         backend.scope.tasks.spawn(backend.clone().accept(listener));
         backend
@@ -63,9 +74,9 @@ impl TestBackend {
             let permit = Arc::clone(&permits).acquire_owned().await.unwrap();
             let backend = self.clone();
             self.scope.tasks.spawn(async move {
-                let scope = backend.scope.clone();
+                let (scope, tls) = (backend.scope.clone(), backend.tls.clone());
                 let handler = move |request| backend.clone().answer(request);
-                let connection = Connection::new(stream, peer, permit, &scope);
+                let connection = Connection::new(stream, peer, permit, &scope).with_tls(tls);
                 serve_connection(connection, handler, &scope, &Lifecycle::default()).await;
             });
         }
@@ -108,8 +119,9 @@ impl TestBackend {
                 let _guard = Cancelled(Arc::clone(&self.cancelled));
                 std::future::pending().await
             }
+            "Socket" => socket(request, &self.scope),
             "Headers" => {
-                let headers = format!("{:?}", request.headers());
+                let headers = format!("{} {:?}", request.uri(), request.headers());
                 let mut response = grpc(Bytes::from(headers));
                 response.headers_mut().insert("connection", "x-hop".parse().unwrap());
                 response.headers_mut().insert("x-hop", "1".parse().unwrap());
@@ -177,6 +189,26 @@ fn loaded() -> Response<Answer> {
     let mut trailers = trailers();
     weft_mesh::load_report::report(&mut trailers, 50);
     with_body(StreamBody::new(futures::stream::iter([Ok(Frame::trailers(trailers))])))
+}
+
+/// Changes to a protocol in which every byte comes back, and before them the headers that it was asked with.
+fn socket(mut request: Request<Incoming>, scope: &Scope) -> Response<Answer> {
+    let (asked, upgrade) = (format!("{:?}", request.headers()), hyper::upgrade::on(&mut request));
+    let stopping = scope.stopping.clone();
+    scope.tasks.spawn(stopping.run_until_cancelled_owned(async move {
+        let Ok(upgraded) = upgrade.await else { return };
+        let (mut read, mut write) = tokio::io::split(hyper_util::rt::TokioIo::new(upgraded));
+        let _ = write.write_all(format!("{asked}\n").as_bytes()).await;
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        let _ = write.shutdown().await;
+    }));
+    let mut response = status(101);
+    let headers = response.headers_mut();
+    headers.insert("connection", "Upgrade".parse().unwrap());
+    headers.insert("upgrade", "WebSocket".parse().unwrap());
+    headers.insert("sec-websocket-accept", "proof".parse().unwrap());
+    headers.insert("sec-websocket-protocol", "chat".parse().unwrap());
+    response
 }
 
 /// Sends every frame back as it comes.

@@ -37,7 +37,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 async fn gateway(backend: SocketAddr, lifecycle: Lifecycle) -> Running {
     let config = Config {
         workers: 1,
-        listeners: vec![Listener { address: "127.0.0.1:0".into() }],
+        listeners: vec![Listener::at("127.0.0.1:0")],
         admin: Admin::at("127.0.0.1:0"),
         lifecycle,
         pools: vec![Pool {

@@ -17,6 +17,9 @@ mod metrics;
 mod program;
 mod reload;
 mod retries;
+mod sockets;
+mod tls;
+mod web;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -44,7 +47,7 @@ fn config(echo: &[SocketAddr], web: &[SocketAddr], kind: HealthKind) -> Config {
     };
     Config {
         workers: 2,
-        listeners: vec![Listener { address: "127.0.0.1:0".into() }],
+        listeners: vec![Listener::at("127.0.0.1:0")],
         admin: Admin::at("127.0.0.1:0"),
         pools: vec![pool("echo", Protocol::Grpc, echo), pool("web", Protocol::Http, web)],
         routes: vec![Route::grpc("grpc.testing.*", "echo"), Route::path("/web/", "web")],

@@ -57,7 +57,7 @@ where
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<Replay<B>>, LinkError> {
-        let stream = connect(&self.address, &self.pool.tally).await.map_err(LinkError::connect)?;
+        let stream = connect(&self.address, &self.pool).await.map_err(LinkError::connect)?;
         let handshake = http1::Builder::new().max_headers(256).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(LinkError::connect)?;
         count(&self.pool.tally.connections);

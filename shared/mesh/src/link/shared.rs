@@ -206,7 +206,7 @@ where
     }
 
     async fn connect(&self) -> Result<Place<B>, BoxError> {
-        let stream = connect(&self.address, &self.pool.tally).await?;
+        let stream = connect(&self.address, &self.pool).await?;
         let handshake = http2::Builder::new(Tasks(self.tasks.clone()))
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -26,8 +26,7 @@ pub(super) struct Checks {
 impl Checks {
     pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, tasks: &TaskTracker) -> Self {
         let settings = Arc::clone(&pool.settings());
-        let authority = settings.authority.as_deref().unwrap_or_else(|| backend.address());
-        let session = Session::new(&settings.check, backend.address(), authority, settings.timeout, tasks);
+        let session = Session::new(&settings, backend.address(), tasks);
         let schedule = Schedule::new(settings.interval);
         Self { pool, backend, session, schedule, down: false }
     }

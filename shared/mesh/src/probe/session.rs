@@ -1,16 +1,19 @@
 //! How one backend is asked: a connection that is kept between checks, and what it says unasked.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc};
 
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
 
 use super::{Check, grpc::GrpcSession, http::HttpSession};
-use crate::link;
+use crate::{
+    link,
+    pool::{Protocol, Settings},
+    tls::{ClientTls, Stream},
+};
 
 /// What was learned of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,20 +39,19 @@ pub(super) enum Session {
 }
 
 impl Session {
-    /// Of a backend; `authority` is what it is addressed by in requests.
-    pub(super) fn new(
-        check: &Check,
-        address: &str,
-        authority: &str,
-        limit: Duration,
-        tasks: &TaskTracker,
-    ) -> Self {
-        let dial = Dial { address: address.to_owned(), tasks: tasks.clone() };
-        match check {
+    /// Of a backend.
+    pub(super) fn new(settings: &Settings, address: &str, tasks: &TaskTracker) -> Self {
+        let authority = settings.authority.as_deref().unwrap_or(address);
+        let dial = |protocol| {
+            let (address, tls) = (address.to_owned(), settings.tls.clone());
+            Dial { address, tls, protocol, tasks: tasks.clone() }
+        };
+        match &settings.check {
             Check::Grpc { service } => {
-                Self::Grpc(Box::new(GrpcSession::new(dial, authority, service, limit)))
+                let dial = dial(Protocol::Grpc);
+                Self::Grpc(Box::new(GrpcSession::new(dial, authority, service, settings.timeout)))
             }
-            Check::Http { path } => Self::Http(HttpSession::new(dial, authority, path)),
+            Check::Http { path } => Self::Http(HttpSession::new(dial(Protocol::Http), authority, path)),
             Check::Tcp => Self::Tcp(address.to_owned()),
             Check::None => Self::None,
         }
@@ -90,13 +92,15 @@ impl Session {
 /// Makes a session's connections.
 pub(super) struct Dial {
     pub(super) address: String,
+    tls: Option<Arc<ClientTls>>,
+    protocol: Protocol,
     tasks: TaskTracker,
 }
 
 impl Dial {
     /// A connection, and where to run what drives it.
-    pub(super) async fn connect(&self) -> io::Result<(TokioIo<TcpStream>, Lifeline)> {
-        let stream = link::open(&self.address).await?;
+    pub(super) async fn connect(&self) -> io::Result<(TokioIo<Stream>, Lifeline)> {
+        let stream = link::secured(&self.address, self.tls.as_deref(), self.protocol).await?;
         Ok((TokioIo::new(stream), Lifeline::new(&self.tasks)))
     }
 }

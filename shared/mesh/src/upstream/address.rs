@@ -5,12 +5,12 @@ use http::{HeaderValue, Request, Uri, header, uri::Scheme};
 use crate::pool::Protocol;
 
 /// Points a request at a backend. The authority the client asked for stays; without one it is the backend's.
-pub(super) fn point<B>(request: &mut Request<B>, backend: &str, protocol: Protocol) {
+pub(super) fn point<B>(request: &mut Request<B>, backend: &str, protocol: Protocol, secure: bool) {
     let path = request.uri().path_and_query().cloned();
     match protocol {
         Protocol::Grpc => {
             let mut uri = http::uri::Parts::default();
-            uri.scheme = Some(Scheme::HTTP);
+            uri.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
             uri.authority = request.uri().authority().cloned().or_else(|| backend.parse().ok());
             uri.path_and_query = path;
             if let Ok(uri) = Uri::from_parts(uri) {

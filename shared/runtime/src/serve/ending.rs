@@ -55,7 +55,8 @@ impl Ends {
             response = handling => response.map(|body| Ending::new(body, grpc, self.over)),
             () = self.over.cancelled() => refusal(grpc),
         };
-        if http1 && self.retired.load(Ordering::Relaxed) {
+        let is_last = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+        if http1 && is_last && self.retired.load(Ordering::Relaxed) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -13,10 +13,11 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    net::TcpStream,
     runtime::Handle,
     time::timeout,
 };
+
+use weft_mesh::tls::Stream;
 
 use crate::Scope;
 
@@ -29,16 +30,16 @@ const MOST: u64 = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Lingering {
     /// Until it is dropped.
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     scope: Scope,
 }
 
 impl Lingering {
-    pub(super) fn new(stream: TcpStream, scope: &Scope) -> Self {
+    pub(super) fn new(stream: Stream, scope: &Scope) -> Self {
         Self { stream: Some(stream), scope: scope.clone() }
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
@@ -58,7 +59,7 @@ impl Drop for Lingering {
     }
 }
 
-async fn read_on(mut stream: TcpStream) -> io::Result<()> {
+async fn read_on(mut stream: Stream) -> io::Result<()> {
     stream.shutdown().await?;
     tokio::io::copy(&mut stream.take(MOST), &mut tokio::io::sink()).await.map(drop)
 }

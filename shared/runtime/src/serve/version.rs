@@ -3,12 +3,14 @@
 //! hyper can find out by itself, but a connection that is told to end before it has is dropped: a client that had just
 //! connected would see a reset, whatever it had sent already.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
+
+use weft_mesh::tls::{ServerTls, Stream};
 
 use crate::Scope;
 
@@ -28,8 +30,32 @@ pub(super) enum Version {
     Http2,
 }
 
+/// Secures a connection, where that is asked for, and finds out which version it speaks: over TLS both sides agree on
+/// one. `None` when it is to be closed.
+pub(super) async fn agree(
+    stream: TcpStream,
+    tls: Option<Arc<ServerTls>>,
+    peer: SocketAddr,
+    scope: &Scope,
+) -> Option<(Stream, Version)> {
+    let Some(tls) = tls else {
+        let version = read(&stream, scope).await?;
+        return Some((stream.into(), version));
+    };
+    match scope.stopping.run_until_cancelled(tls.secure(stream)).await? {
+        Ok(stream) => {
+            let http2 = stream.agreed_on_http2().unwrap_or(false);
+            Some((stream, if http2 { Version::Http2 } else { Version::Http1 }))
+        }
+        Err(error) => {
+            tracing::debug!(%peer, %error, "no TLS");
+            None
+        }
+    }
+}
+
 /// Waits for the first bytes. `None` when there are none in time: the connection is to be closed.
-pub(super) async fn read(stream: &TcpStream, scope: &Scope) -> Option<Version> {
+async fn read(stream: &TcpStream, scope: &Scope) -> Option<Version> {
     let late = async {
         scope.draining.cancelled().await;
         sleep(FIRST_BYTES_DRAINING).await;

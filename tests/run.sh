@@ -174,8 +174,8 @@ need_peers() {
 
 peers_work() {
     [[ -d $WEFT_TESTS_PEERS ]] || return 1
-    "$WEFT_TESTS_PEERS/venv/bin/python" -c 'import grpc, google.protobuf' || return 1
-    NODE_PATH=$WEFT_TESTS_PEERS/node_modules node -e 'require("@grpc/grpc-js"), require("@grpc/proto-loader")'
+    "$WEFT_TESTS_PEERS/venv/bin/python" -c 'import grpc, google.protobuf, uvicorn, websockets' || return 1
+    NODE_PATH=$WEFT_TESTS_PEERS/node_modules node -e '["@grpc/grpc-js", "@grpc/proto-loader", "@connectrpc/connect-node"].forEach(require)'
 }
 
 # Not below root's home, which nobody else may enter.

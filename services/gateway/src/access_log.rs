@@ -36,7 +36,7 @@ pub(crate) struct Line {
     pub(crate) authority: String,
     /// Without the query, which may hold secrets.
     pub(crate) path: String,
-    /// `grpc` or `http`.
+    /// What the client spoke: `grpc`, `grpc-web`, `connect` or `http`.
     pub(crate) protocol: &'static str,
     /// Of the HTTP response.
     pub(crate) status: u16,

@@ -2,6 +2,7 @@
 
 mod balance;
 mod check;
+mod rate;
 mod route;
 
 use std::{
@@ -17,7 +18,9 @@ use weft_runtime::config::{Admin, Lifecycle, Origin, Problems, Telemetry, durati
 
 pub(crate) use balance::HashOn;
 pub use balance::{Balance, Outlier, Panic, Retry, SlowStart};
-pub use route::{HeaderMatch, Priority, Redirect, Rewrite, Route};
+pub(crate) use rate::RateKey;
+pub use rate::RateLimit;
+pub use route::{Cors, HeaderMatch, Priority, Redirect, Rewrite, Route};
 
 /// The gateway's configuration. The default routes Weft's own services at their default ports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

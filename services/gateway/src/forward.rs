@@ -14,7 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Uri, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use tracing::{Instrument, Span, field::Empty};
@@ -33,7 +34,9 @@ use weft_mesh::{
 };
 use weft_runtime::Scope;
 
+pub(crate) use answer::seconds;
 pub(crate) use caller::Caller;
+pub(crate) use headers::strip_hop_by_hop;
 pub(crate) use metered::Metered;
 pub use response::Body;
 
@@ -42,8 +45,10 @@ use crate::{
     config::{self, Config, HashOn, Overload, Priority, Protocol},
     gate::{self, Gate},
     metrics::{Durations, Metrics},
-    route::{Redirection, Rule, View},
+    rate::{self, Verdict as Rated},
+    route::{Redirection, Rule, View, normalised},
     table::Tables,
+    translate::{self, Buffers, Complaint, Contracts, Dialect, Source, Streaming, Unary},
 };
 use passage::{Begun, Passage, Whence};
 use response::Forwarded;
@@ -91,7 +96,7 @@ pub(crate) enum Way {
     /// They are forwarded.
     Forward(Arc<Lane>),
     /// They are sent elsewhere.
-    Redirect(Arc<Rule>),
+    Redirect(Arc<Rule>, Arc<Bounds>),
 }
 
 /// Where the calls of a route are forwarded to, and what holds for them.
@@ -101,7 +106,18 @@ pub(crate) struct Lane {
     /// Counts the route's calls on all threads.
     pub(crate) gate: Gate,
     pub(crate) durations: Durations,
+    /// How many of its calls may come in a time.
+    pub(crate) limits: rate::Limits,
     pub(crate) bounds: Arc<Bounds>,
+}
+
+impl Lane {
+    /// Lets a web page of another origin read an answer, where the route says who may.
+    fn admit_page(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        if let Some(cors) = &self.rule.cors {
+            cors.admit(headers, origin);
+        }
+    }
 }
 
 /// What holds for the calls of all routes together.
@@ -128,6 +144,10 @@ pub(crate) struct Common {
     pub(crate) metrics: Metrics,
     pub(crate) gate: Gate,
     pub(crate) methods: Arc<Methods>,
+    /// What can be called in JSON.
+    pub(crate) contracts: Contracts,
+    /// Messages that are being translated.
+    pub(crate) buffers: Buffers,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) scope: Scope,
 }
@@ -166,27 +186,88 @@ impl Forwarder {
 
     /// Forwards one request and answers with the backend's response, or with the gateway's own refusal.
     pub(crate) async fn forward(self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
-        let grpc = is_grpc(request.headers());
-        let view = View {
-            grpc,
-            method: request.method().as_str(),
-            host: host(&request),
-            path: request.uri().path(),
-            headers: request.headers(),
+        if let Some(response) = answer::unfit(&request, is_grpc(request.headers())) {
+            let log = self.inner.common.access_log.as_ref();
+            let whence = log.map(|log| Whence::of(log, &request, caller.address, &Span::none()));
+            return passage::refused(whence, "DPE", None, is_grpc(request.headers()), response);
+        }
+        match translate::dialect(&request) {
+            Dialect::Native => self.route(request.map(Source::Client), caller).await,
+            // Boxed, because it is large, and each call of gRPC has room for it otherwise.
+            dialect => Box::pin(self.translate(request, dialect, caller)).await,
+        }
+    }
+
+    /// The same for a client that says it in another way than gRPC, if that is what its route leads to.
+    async fn translate(
+        self,
+        mut request: Request<Incoming>,
+        dialect: Dialect,
+        caller: Caller,
+    ) -> Response<Body> {
+        let common = self.inner.common.clone();
+        let path = normalised(request.uri().path());
+        let way = self.inner.tables.way(self.inner.thread, View { grpc: true, ..view(&request, &path) });
+        let to_grpc = matches!(&way, Some(Way::Forward(lane)) if lane.target.protocol == Protocol::Grpc);
+        let method = common.contracts.method(&path).filter(|_| to_grpc);
+        if let (Dialect::Web(_), None) | (Dialect::Unary(_) | Dialect::Streaming(_), Some(_)) =
+            (dialect, &method)
+        {
+            request.extensions_mut().insert(dialect);
+        }
+        let refused = |request: &Request<()>, mut response: Response<Body>| {
+            let log = common.access_log.as_ref();
+            let whence = log.map(|log| Whence::of(log, request, caller.address, &Span::none()));
+            if let Some(Way::Forward(lane)) = &way {
+                lane.admit_page(request.headers().get(header::ORIGIN), response.headers_mut());
+            }
+            passage::refused(whence, "DPE", None, true, response)
         };
+        match (dialect, method) {
+            // Without a route it is told so in its own way.
+            (Dialect::Web(web), _) if to_grpc || way.is_none() => {
+                web.answer(self.route(web.ask(request), caller.clone()).await)
+            }
+            (Dialect::Unary(codec), Some(method)) => {
+                let asked = head(&request);
+                match Unary::ask(request, codec, method, &common.buffers) {
+                    Ok((call, request)) => call.answer(self.route(request, caller.clone()).await).await,
+                    Err(response) => refused(&asked, *response),
+                }
+            }
+            (Dialect::Streaming(codec), Some(method)) => {
+                let asked = head(&request);
+                match Streaming::ask(request, codec, method, &common.buffers) {
+                    Ok((call, request)) => call.answer(self.route(request, caller.clone()).await),
+                    Err(response) => refused(&asked, *response),
+                }
+            }
+            (Dialect::Native | Dialect::Web(_) | Dialect::Unary(_) | Dialect::Streaming(_), _) => {
+                self.route(request.map(Source::Client), caller.clone()).await
+            }
+        }
+    }
+
+    /// Finds the way of a request and sends it.
+    async fn route(self, request: Request<Source>, caller: Caller) -> Response<Body> {
+        let grpc = is_grpc(request.headers());
+        let path = normalised(request.uri().path());
+        let view = view(&request, &path);
         let inner = Arc::clone(&self.inner);
         let common = &inner.common;
         let whence = |span: &Span| {
             common.access_log.as_ref().map(|log| Whence::of(log, &request, caller.address, span))
         };
-        if let Some(response) = answer::unfit(&request, grpc) {
-            return passage::refused(whence(&Span::none()), "DPE", None, grpc, response);
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        if let Some(response) = self.preflight(view, &request, origin.as_ref()) {
+            return passage::refused(whence(&Span::none()), "-", None, grpc, response);
         }
         let lane = match inner.tables.way(inner.thread, view) {
             Some(Way::Forward(lane)) => lane,
-            Some(Way::Redirect(rule)) => {
-                let location = rule.redirection.as_ref();
-                let response = location.map(|to| redirect(to, view, &request, caller.scheme));
+            Some(Way::Redirect(rule, bounds)) => {
+                let scheme = caller::scheme(view.headers, &caller, &bounds.trusted);
+                let to = rule.redirection.as_ref();
+                let response = to.map(|to| redirect(to, view, request.uri(), scheme));
                 let response = response.unwrap_or_else(|| Response::new(Body::empty()));
                 return passage::refused(whence(&Span::none()), "-", Some(&rule), grpc, response);
             }
@@ -198,17 +279,61 @@ impl Forwarder {
                 return passage::refused(whence(&Span::none()), "NR", None, grpc, response);
             }
         };
-        let Some(inside) = self.admit(&lane) else {
-            common.metrics.shed(&lane.rule);
-            let response = answer::refuse(MeshError::Overloaded, grpc);
-            return passage::refused(whence(&Span::none()), "UO", Some(&lane.rule), grpc, response);
+        let client = caller::client(view.headers, &caller, &lane.bounds.trusted);
+        let rated = lane.limits.take(client, view.headers);
+        let admitted = match rated {
+            Some((_, Rated::TooEarly(retry_after))) => {
+                common.metrics.rate_limited(&lane.rule);
+                Err(("RL", MeshError::RateLimited { retry_after }))
+            }
+            _ => self.admit(&lane).ok_or_else(|| {
+                common.metrics.shed(&lane.rule);
+                ("UO", MeshError::Overloaded)
+            }),
         };
-        let span =
-            if weft_runtime::telemetry::traces_are_exported() { span(&request, grpc) } else { Span::none() };
-        let method = if grpc { common.methods.get(view.path) } else { http_method(&request) };
-        let begun = Begun { method, grpc, span: span.clone(), whence: whence(&span) };
-        let passage = Passage::begin(common.metrics.clone(), &lane, inside, begun);
-        self.send(lane, request, passage, caller).instrument(span).await
+        let mut response = match admitted {
+            Err((flag, error)) => {
+                let response = answer::refuse(error, grpc);
+                passage::refused(whence(&Span::none()), flag, Some(&lane.rule), grpc, response)
+            }
+            Ok(inside) => {
+                let exported = weft_runtime::telemetry::traces_are_exported();
+                let span = if exported { span(&request, grpc) } else { Span::none() };
+                let method = if grpc { common.methods.get(view.path) } else { http_method(&request) };
+                let begun = Begun { method, grpc, span: span.clone(), whence: whence(&span) };
+                let passage = Passage::begin(common.metrics.clone(), &lane, inside, begun);
+                drop(path);
+                self.send(Arc::clone(&lane), request, passage, caller).instrument(span).await
+            }
+        };
+        if let Some((limit, rated)) = rated {
+            answer::tell_rate(response.headers_mut(), limit, rated);
+        }
+        lane.admit_page(origin.as_ref(), response.headers_mut());
+        response
+    }
+
+    /// The answer to a web page that asks whether it may send a request, on a route that says who may.
+    fn preflight<B>(
+        &self,
+        view: View<'_>,
+        request: &Request<B>,
+        origin: Option<&HeaderValue>,
+    ) -> Option<Response<Body>> {
+        let origin = origin.filter(|_| request.method() == HttpMethod::OPTIONS)?;
+        let method = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD)?.to_str().ok()?;
+        let way = |grpc| match self.inner.tables.way(self.inner.thread, View { grpc, method, ..view }) {
+            Some(Way::Forward(lane)) => Some(lane),
+            _ => None,
+        };
+        // It does not say whether it will be gRPC: where that leads to another route, both have to allow it.
+        let lanes: Vec<_> = [way(true), way(false)].into_iter().flatten().collect();
+        let rules = lanes.iter().map(|lane| lane.rule.cors.as_ref()).collect::<Option<Vec<_>>>()?;
+        let cors = rules.iter().find(|cors| !cors.allows(origin)).or(rules.first())?;
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        *response.headers_mut() = cors.preflight(request.headers(), origin);
+        Some(response)
     }
 
     /// A place among the calls in flight, of all and of the route.
@@ -223,7 +348,7 @@ impl Forwarder {
     async fn send(
         self,
         lane: Arc<Lane>,
-        mut request: Request<Incoming>,
+        mut request: Request<Source>,
         mut passage: Passage,
         caller: Caller,
     ) -> Response<Body> {
@@ -233,6 +358,7 @@ impl Forwarder {
             Err(error) => return passage.refuse(error),
         };
         passage.keyed(terms.key);
+        caller::forget_lies(request.headers_mut(), &caller, &lane.bounds.trusted);
         let asked = match target.protocol {
             Protocol::Http => prepare(&lane, &mut request, &caller),
             // A service of gRPC has no use for any other method, and a tunnel would go to all of it.
@@ -244,15 +370,22 @@ impl Forwarder {
         let max = lane.rule.max_request_bytes.unwrap_or(lane.bounds.overload.max_request_bytes);
         let limit = if max == 0 { u64::MAX } else { max };
         let activity = terms.idle.clone();
+        let complaint = request.extensions().get::<Complaint>().cloned();
         let request = request.map(|body| Replay::new(Metered::new(body, received.clone(), limit, activity)));
         match target.upstream.call(request, &terms, &mut passage.course).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                match asked.filter(|_| Asked::is_granted(&response)) {
+                match asked.filter(|asked| asked.is_granted(&response)) {
                     Some(asked) => {
                         asked.open(response, passage, terms.idle, (caller, &self.inner.common.scope))
                     }
-                    None => passage.betrayed(response),
+                    None => {
+                        passage.betrayed(response, "it changed the protocol in a way that was not asked for")
+                    }
                 }
+            }
+            // Over HTTP/2 any success would be the consent.
+            Ok(response) if asked.is_some_and(|asked| asked.needs_other_than(response.status())) => {
+                passage.betrayed(response, "it answered instead of changing the protocol")
             }
             Ok(mut response) => {
                 headers::strip_hop_by_hop(response.headers_mut());
@@ -264,7 +397,9 @@ impl Forwarder {
             Err(_) if received.bytes() > limit => passage.refuse(MeshError::TooLarge { limit }),
             Err(error) => {
                 tracing::debug!(error = %weft_mesh::error::chain(&error), "call failed");
-                passage.refuse(error)
+                // What the client's own message was lacking says more than that it could not be sent.
+                let own = complaint.and_then(|complaint| complaint.take());
+                passage.refuse(own.unwrap_or(error))
             }
         }
     }
@@ -277,12 +412,15 @@ impl Forwarder {
 
 /// Makes of a request what a backend over HTTP/1.1 is asked: for itself, not for the client's connection, and with word
 /// of who asks. Returns that the client wants a WebSocket, if it does.
-fn prepare(lane: &Lane, request: &mut Request<Incoming>, caller: &Caller) -> Option<Asked> {
+fn prepare(lane: &Lane, request: &mut Request<Source>, caller: &Caller) -> Option<Asked> {
     let asked = Asked::of(request);
     let (rewriting, host) = (&lane.rule.rewriting, host(request).to_owned());
     let headers = request.headers_mut();
     headers::strip_hop_by_hop(headers);
     headers::join_cookies(headers);
+    if headers.get(header::TE).is_some_and(|te| te != "trailers") {
+        headers.remove(header::TE);
+    }
     caller::introduce(headers, caller, &host, &lane.bounds.trusted);
     // What the target names counts, and not a second host beside it (RFC 9112 §3.2.2).
     if let Ok(host) = HeaderValue::try_from(rewriting.host.as_deref().unwrap_or(&host)) {
@@ -291,24 +429,50 @@ fn prepare(lane: &Lane, request: &mut Request<Incoming>, caller: &Caller) -> Opt
     if let Some(path) = rewriting.path_and_query(request.uri()) {
         *request.uri_mut() = path.into();
     }
-    if let Some(asked) = &asked {
-        asked.ask(request);
+    match &asked {
+        Some(asked) => asked.ask(request),
+        // A body of unknown length is one with any method; hyper would leave it out of a GET.
+        None if !request.body().is_end_stream()
+            && !request.headers().contains_key(header::CONTENT_LENGTH) =>
+        {
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        None => {}
     }
     asked
 }
 
+/// A request without its body, for what is said of it when that is gone.
+fn head<B>(request: &Request<B>) -> Request<()> {
+    let mut head = Request::new(());
+    (*head.method_mut(), *head.uri_mut()) = (request.method().clone(), request.uri().clone());
+    (*head.headers_mut(), *head.extensions_mut()) = (request.headers().clone(), request.extensions().clone());
+    head
+}
+
+/// What a route is found by.
+fn view<'a, B>(request: &'a Request<B>, path: &'a str) -> View<'a> {
+    View {
+        grpc: is_grpc(request.headers()),
+        method: request.method().as_str(),
+        host: host(request),
+        path,
+        headers: request.headers(),
+    }
+}
+
 /// The answer that sends a client elsewhere.
-fn redirect(to: &Redirection, view: View<'_>, request: &Request<Incoming>, scheme: &str) -> Response<Body> {
+fn redirect(to: &Redirection, view: View<'_>, uri: &Uri, scheme: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::from_u16(to.status).unwrap_or(StatusCode::FOUND);
-    if let Ok(location) = HeaderValue::try_from(to.location(view, request.uri(), scheme)) {
+    if let Ok(location) = HeaderValue::try_from(to.location(view, uri, scheme)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
 }
 
 /// What holds for a call: by its headers, its route, and what contracts say of its method.
-fn terms(lane: &Lane, request: &Request<Incoming>, passage: &Passage) -> Result<Terms, MeshError> {
+fn terms(lane: &Lane, request: &Request<Source>, passage: &Passage) -> Result<Terms, MeshError> {
     let (rule, method, grpc) = (&lane.rule, passage.method(), passage.grpc());
     let idempotent = method.idempotent || rule.idempotent;
     let limits = Limits { default: Some(rule.timeout.unwrap_or(lane.target.timeout)), max: rule.max_timeout };
@@ -339,7 +503,7 @@ fn host<B>(request: &Request<B>) -> &str {
 }
 
 /// GET, HEAD and the other safe methods may be repeated (RFC 9110 §9.2.2); what carries a body is left to the route.
-fn http_method(request: &Request<Incoming>) -> Method {
+fn http_method(request: &Request<Source>) -> Method {
     Method::unknown(request.method().is_safe())
 }
 
@@ -350,7 +514,7 @@ fn asked(headers: &HeaderMap) -> Result<Option<Duration>, MeshError> {
     asked.map(Some).ok_or(MeshError::Metadata { field: "grpc-timeout", problem: "is not a timeout" })
 }
 
-fn span(request: &Request<Incoming>, grpc: bool) -> Span {
+fn span(request: &Request<Source>, grpc: bool) -> Span {
     let path = request.uri().path();
     let span = if grpc {
         let method = path.trim_start_matches('/');

@@ -25,11 +25,13 @@ mod error;
 pub mod forward;
 mod gate;
 mod metrics;
+mod rate;
 mod reload;
 pub mod route;
 mod rpc;
 mod stats;
 mod table;
+mod translate;
 mod worker;
 
 use std::sync::Arc;
@@ -43,13 +45,14 @@ use access_log::AccessLog;
 use admin::Pools;
 use certificates::Certificates;
 pub use config::{
-    Backend, Balance, Config, HeaderMatch, Health, HealthKind, Listener, Outlier, Overload, Panic, Pool,
-    Priority, Protocol, Redirect, Reload, Retry, Rewrite, Route, SlowStart,
+    Backend, Balance, Config, Cors, HeaderMatch, Health, HealthKind, Listener, Outlier, Overload, Panic,
+    Pool, Priority, Protocol, RateLimit, Redirect, Reload, Retry, Rewrite, Route, SlowStart,
 };
 use forward::Common;
 use metrics::Metrics;
 use reload::Reloader;
 use table::Tables;
+use translate::{Buffers, Contracts};
 use worker::Workers;
 
 /// The gateway service.
@@ -63,7 +66,7 @@ impl Service for Gateway {
 
     async fn assemble(config: Config, scope: Scope) -> anyhow::Result<Assembly> {
         let threads = worker::threads(config.workers);
-        let methods = methods(&config)?;
+        let (methods, contracts) = methods(&config)?;
         let tables = Tables::start(&config, threads, &methods, &scope);
         let pools = Pools::new(Arc::clone(&tables));
         let access_log =
@@ -81,6 +84,8 @@ impl Service for Gateway {
             gate: metrics.totals.in_flight.clone(),
             metrics: metrics.clone(),
             methods,
+            contracts,
+            buffers: Buffers::default(),
             access_log,
             scope: scope.clone(),
         };
@@ -98,12 +103,13 @@ impl Service for Gateway {
 }
 
 /// The methods that are known: Weft's own, and those of the files that the configuration names.
-fn methods(config: &Config) -> anyhow::Result<Arc<Methods>> {
-    let mut methods = Methods::weft().clone();
+fn methods(config: &Config) -> anyhow::Result<(Arc<Methods>, Contracts)> {
+    let (mut methods, mut sets) = (Methods::weft().clone(), Vec::new());
     for file in &config.descriptor_sets {
         let bytes = std::fs::read(file).with_context(|| format!("descriptor_sets: {file} cannot be read"))?;
         let set = Methods::from_descriptor_set(&bytes);
         methods.extend(set.with_context(|| format!("descriptor_sets: {file} is no descriptor set"))?);
+        sets.push((file, bytes));
     }
-    Ok(Arc::new(methods))
+    Ok((Arc::new(methods), Contracts::new(&sets)?))
 }

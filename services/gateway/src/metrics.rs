@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     /// `weft_gateway_call_duration_seconds`.
     duration: Histogram<f64>,
     shed: Counter<u64>,
+    rate_limited: Counter<u64>,
     unrouted: Counter<u64>,
 }
 
@@ -90,6 +91,10 @@ impl Metrics {
                 ])
                 .build(),
             shed: counter("weft_gateway_calls_shed", "Calls refused because too many were in flight"),
+            rate_limited: counter(
+                "weft_gateway_calls_rate_limited",
+                "Calls refused because too many came in a time",
+            ),
             unrouted: counter("weft_gateway_calls_unrouted", "Calls that no route matches"),
         }
     }
@@ -107,6 +112,11 @@ impl Metrics {
     /// Notes a call that was refused because too many were in flight.
     pub(crate) fn shed(&self, rule: &Rule) {
         self.shed.add(1, &labels(rule));
+    }
+
+    /// Notes a call that was refused because too many came in a time.
+    pub(crate) fn rate_limited(&self, rule: &Rule) {
+        self.rate_limited.add(1, &labels(rule));
     }
 
     /// Notes a call that no route matches.

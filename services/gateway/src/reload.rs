@@ -3,7 +3,10 @@
 mod file;
 mod restart;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError},
+};
 
 use tokio::{
     sync::Mutex,
@@ -65,6 +68,8 @@ pub(crate) struct Reloader {
     scope: Scope,
     /// One reload at a time.
     turn: Mutex<()>,
+    /// What the log says of the last one, if it was rejected.
+    told: std::sync::Mutex<Option<Vec<String>>>,
 }
 
 impl Reloader {
@@ -74,7 +79,14 @@ impl Reloader {
         certificates: Arc<Certificates>,
         scope: Scope,
     ) -> Arc<Self> {
-        Arc::new(Self { tables, certificates, started, scope, turn: Mutex::new(()) })
+        Arc::new(Self {
+            tables,
+            certificates,
+            started,
+            scope,
+            turn: Mutex::new(()),
+            told: std::sync::Mutex::default(),
+        })
     }
 
     /// Reloads at SIGHUP and when the file has changed, until draining.
@@ -88,15 +100,18 @@ impl Reloader {
         let mut file = File::new(origin.path(), &self.scope.tasks);
         let mut ticks = interval(self.started.reload.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // What was rejected is tried again: files that it names may not have been there yet.
+        let mut rejected = false;
         loop {
             let cause = tokio::select! {
                 () = self.scope.draining.cancelled() => return,
                 () = self.scope.reload.notified() => Some(Cause::Signal),
-                _ = ticks.tick() => file.has_changed().await.then_some(Cause::File),
+                _ = ticks.tick() => (file.has_changed().await || rejected).then_some(Cause::File),
             };
             if let Some(cause) = cause {
                 // Its failure is told where it is consumed: in the log.
-                let _ = self.reload(cause).await;
+                let report = self.reload(cause).await;
+                rejected = report.is_ok_and(|report| report.outcome == Outcome::Rejected);
             }
         }
     }
@@ -129,11 +144,15 @@ impl Reloader {
 
     fn rejected(&self, problems: Vec<String>, cause: Cause) -> Report {
         let version = self.tables.load().version;
-        tracing::warn!(%cause, version, problems = problems.join("; "), "configuration rejected, the one in force stays");
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).replace(problems.clone());
+        if told.as_ref() != Some(&problems) {
+            tracing::warn!(%cause, version, problems = problems.join("; "), "configuration rejected, the one in force stays");
+        }
         Report { version, outcome: Outcome::Rejected, problems, needs_restart: Vec::new() }
     }
 
     async fn apply(&self, config: &Config, cause: Cause) -> Report {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let (table, new) = self.tables.apply(config, &self.scope).await;
         let (version, needs_restart) = (table.version, needs_restart(&self.started, config));
         if new {

@@ -1,5 +1,6 @@
 //! Where a call goes: plain code over small views of a request.
 
+mod cors;
 mod pattern;
 mod target;
 
@@ -7,9 +8,13 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::config::{Priority, Route};
+use crate::{
+    config::{Priority, Route},
+    rate::Limit,
+};
+pub use cors::CrossOrigin;
 use pattern::{Host, Path, Service, Wanted};
-pub use target::{Redirection, Rewriting, is_plain};
+pub use target::{Redirection, Rewriting, is_plain, normalised};
 
 /// What of a request a route is found by.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +40,8 @@ pub struct Rule {
     pub redirection: Option<Redirection>,
     /// What of them is written anew.
     pub rewriting: Rewriting,
+    /// Which web pages may call it from another origin.
+    pub cors: Option<CrossOrigin>,
     /// The route's name in metrics: what it matches.
     pub label: String,
     /// How long a call may take when its client sets no deadline; `None`: the pool's limit.
@@ -49,6 +56,8 @@ pub struct Rule {
     pub priority: Priority,
     /// Calls at once; `None` for no limit of its own.
     pub max_in_flight: Option<usize>,
+    /// How many may come in a time.
+    pub(crate) rate_limits: Vec<Limit>,
     /// The largest request body in bytes, 0 for any; `None` for the limit of all.
     pub max_request_bytes: Option<u64>,
 }
@@ -59,6 +68,7 @@ impl From<&Route> for Rule {
             pool: route.pool.clone(),
             redirection: route.redirect.as_ref().map(|redirect| Redirection::new(route, redirect)),
             rewriting: Rewriting::new(route),
+            cors: route.cors.as_ref().map(CrossOrigin::new),
             label: route.label(),
             timeout: route.timeout,
             max_timeout: route.max_timeout,
@@ -66,6 +76,12 @@ impl From<&Route> for Rule {
             idempotent: route.idempotent,
             priority: route.priority,
             max_in_flight: Some(route.max_in_flight).filter(|limit| *limit > 0),
+            rate_limits: route
+                .rate_limits
+                .iter()
+                .enumerate()
+                .map(|(i, limit)| Limit::new(limit, &route.label(), i))
+                .collect(),
             max_request_bytes: route.max_request_bytes,
         }
     }
@@ -137,12 +153,13 @@ impl Routes {
     }
 }
 
-/// A host without its port.
+/// A host without its port, and without the dot that may stand at the end of a whole name.
 fn host_name(host: &str) -> &str {
-    match host.rsplit_once(':') {
+    let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
-    }
+    };
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::{
     forward::{Bounds, Lane, Way},
     gate::Gate,
     metrics::Durations,
+    rate::{Limits, Rates},
     route::{Routes, Rule, View},
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct Table {
     ways: Vec<Vec<Option<Way>>>,
     /// By the label of its route: how many calls are in flight on it.
     gates: BTreeMap<String, Gate>,
+    /// When the calls so far came, as far as routes limit that.
+    rates: Arc<Rates>,
     /// What it was made of.
     config: Config,
 }
@@ -43,7 +46,7 @@ impl Table {
     fn first(config: &Config, threads: usize, methods: &Methods, scope: &Scope) -> Self {
         let start = |pool| Arc::new(Entry::start(pool, &config.nameservers, threads, methods, scope));
         let pools = config.pools.iter().map(|pool| (pool.name.clone(), start(pool))).collect();
-        Self::of(1, pools, &BTreeMap::new(), config, threads)
+        Self::of(1, pools, (&BTreeMap::new(), &Arc::default()), config, threads)
     }
 
     /// The next version. Pools that are in both keep their backends, and all they have if nothing about them changed.
@@ -64,13 +67,13 @@ impl Table {
             };
             pools.insert(pool.name.clone(), entry);
         }
-        Self::of(self.version + 1, pools, &self.gates, config, threads)
+        Self::of(self.version + 1, pools, (&self.gates, &self.rates), config, threads)
     }
 
     fn of(
         version: u64,
         pools: BTreeMap<String, Arc<Entry>>,
-        before: &BTreeMap<String, Gate>,
+        (before, rates): (&BTreeMap<String, Gate>, &Arc<Rates>),
         config: &Config,
         threads: usize,
     ) -> Self {
@@ -83,18 +86,19 @@ impl Table {
             // Validation has seen to it that every route's pool is there.
             let way = |rule: &Rule| {
                 if rule.redirection.is_some() {
-                    return Some(Way::Redirect(Arc::new(rule.clone())));
+                    return Some(Way::Redirect(Arc::new(rule.clone()), Arc::clone(&bounds)));
                 }
                 let (target, gate) =
                     (pools.get(&rule.pool)?.target(thread)?, gates.get(&rule.label)?.clone());
                 let (rule, bounds, durations) = (rule.clone(), Arc::clone(&bounds), Durations::default());
-                Some(Way::Forward(Arc::new(Lane { rule, target, gate, durations, bounds })))
+                let limits = Limits { limits: rule.rate_limits.clone(), rates: Arc::clone(rates) };
+                Some(Way::Forward(Arc::new(Lane { rule, target, gate, durations, limits, bounds })))
             };
             routes.rules().iter().map(way).collect()
         };
         let ways = (0..threads).map(ways).collect();
         let (lifecycle, config) = (config.lifecycle.clone(), config.clone());
-        Self { version, pools, lifecycle, routes, ways, gates, config }
+        Self { version, pools, lifecycle, routes, ways, gates, rates: Arc::clone(rates), config }
     }
 
     /// Whether a configuration says the same in all that a table holds.

@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Gateway(GatewayCommand),
     /// Show every replica of every service
     Status(StatusArguments),
+    /// Make a certificate for development, and the authority that vouches for it
+    Cert(CertArguments),
     /// Run one service, as `weft-<service>` does
     #[command(hide = true)]
     Serve(ServeArguments),
@@ -93,6 +95,20 @@ pub(crate) struct UpArguments {
     /// Run cache, database, queue or assets as so many processes, such as database=3,cache=2; on backends they share
     #[arg(long, value_name = "SERVICE=N,…")]
     pub(crate) replicas: Vec<String>,
+}
+
+/// `weft cert`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CertArguments {
+    /// Names and addresses that it is for; the first names its files
+    #[arg(value_name = "NAME", default_values = ["localhost", "127.0.0.1", "::1"])]
+    pub(crate) names: Vec<String>,
+    /// Where the files go; the authority there is used again
+    #[arg(long, value_name = "DIR", default_value = ".weft/certificates")]
+    pub(crate) out: PathBuf,
+    /// How long it is good for
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
 }
 
 /// `weft serve`

@@ -14,6 +14,7 @@
 
 pub mod ask;
 mod asset;
+mod cert;
 mod cli;
 mod documents;
 mod failure;
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Extract { .. } => return weft_queue::extractor::child_main(),
         Command::Serve(arguments) => return serve::command(arguments),
         Command::Up(arguments) => up::command(&session, &arguments),
+        Command::Cert(arguments) => cert::command(&arguments),
         command => client(&session, command),
     };
     outcome.unwrap_or_else(|error| {
@@ -65,7 +67,9 @@ fn client(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
             Command::Jobs(command) => jobs::command(session, &command).await,
             Command::Gateway(command) => gateway::command(session, &command).await,
             Command::Status(arguments) => status::command(session, &arguments).await,
-            Command::Up(_) | Command::Serve(_) | Command::Extract { .. } => Ok(ExitCode::SUCCESS),
+            Command::Up(_) | Command::Cert(_) | Command::Serve(_) | Command::Extract { .. } => {
+                Ok(ExitCode::SUCCESS)
+            }
         }
     })
 }

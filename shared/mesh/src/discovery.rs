@@ -173,6 +173,8 @@ impl Finder {
             // Of a discovery that looked before this one: it counts until this one knows better.
             desired.extend(pool.backends.list().iter().filter_map(|backend| discovered(backend)));
         }
+        // Before anybody connects to them.
+        pool.name_backends(table.names());
         pool.backends.reconcile(&desired);
         let change = Change::between(&before, &list(&pool.backends.list()));
         if !change.is_empty() {

@@ -283,6 +283,18 @@ pub enum MeshError {
     /// A path that leads elsewhere than it seems to.
     #[error("the path has segments of dots")]
     Path,
+    /// A message that is not what its contract says.
+    #[error("{problem}")]
+    Unreadable {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A host that is none, or more than one.
+    #[error("the request names no host, or more than one")]
+    Host,
+    /// A transfer coding other than `chunked`.
+    #[error("no transfer coding but `chunked` is taken")]
+    Coding,
     /// A method that is not served here.
     #[error("the method is not served here")]
     Method,
@@ -295,6 +307,12 @@ pub enum MeshError {
     /// More calls in flight than the configured limit.
     #[error("too many calls in flight")]
     Overloaded,
+    /// More calls in a time than a limit allows.
+    #[error("too many calls in this time")]
+    RateLimited {
+        /// When the next one may come.
+        retry_after: Duration,
+    },
     /// The connection that the call came on is drained, or too old, and the time for its calls is over.
     #[error("the time of this connection is over")]
     ConnectionEnded,
@@ -324,8 +342,15 @@ impl Classify for MeshError {
             | Self::StreamAge { .. }
             | Self::ConnectionEnded => ErrorKind::Unavailable,
             Self::DeadlineExceeded { .. } => ErrorKind::DeadlineExceeded,
-            Self::Metadata { .. } | Self::Path | Self::Method => ErrorKind::InvalidArgument,
-            Self::TooLarge { .. } | Self::Overloaded => ErrorKind::ResourceExhausted,
+            Self::Metadata { .. }
+            | Self::Path
+            | Self::Unreadable { .. }
+            | Self::Host
+            | Self::Coding
+            | Self::Method => ErrorKind::InvalidArgument,
+            Self::TooLarge { .. } | Self::Overloaded | Self::RateLimited { .. } => {
+                ErrorKind::ResourceExhausted
+            }
         }
     }
 
@@ -339,9 +364,13 @@ impl Classify for MeshError {
             Self::StreamAge { .. } => "STREAM_AGE",
             Self::Metadata { .. } => "INVALID_METADATA",
             Self::Path => "INVALID_PATH",
+            Self::Unreadable { .. } => "UNREADABLE_MESSAGE",
+            Self::Host => "INVALID_HOST",
+            Self::Coding => "UNSUPPORTED_CODING",
             Self::Method => "METHOD_NOT_ALLOWED",
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::Overloaded => "OVERLOADED",
+            Self::RateLimited { .. } => "RATE_LIMITED",
             Self::ConnectionEnded => "CONNECTION_ENDED",
         }
     }
@@ -354,7 +383,11 @@ impl Classify for MeshError {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::Overloaded | Self::NoHealthyBackends { .. }).then_some(Duration::from_secs(1))
+        match self {
+            Self::Overloaded | Self::NoHealthyBackends { .. } => Some(Duration::from_secs(1)),
+            Self::RateLimited { retry_after } => Some(*retry_after),
+            _ => None,
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) use self::shared::Occupied;
 use self::{lent::LentConnections, shared::SharedConnections};
 use crate::{
     BoxError, Replay,
-    pool::{Pool, Protocol, count},
+    pool::{Pool, Protocol, Settings, count},
     tls::{ClientTls, Stream},
 };
 
@@ -99,10 +99,10 @@ where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    pub(crate) fn new(address: &str, protocol: Protocol, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
-        match protocol {
-            Protocol::Grpc => Self::Shared(Arc::new(SharedConnections::new(address, pool, tasks))),
-            Protocol::Http => Self::Lent(LentConnections::new(address, pool, tasks)),
+    pub(crate) fn new(address: &str, wire: Wire, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
+        match wire.protocol {
+            Protocol::Grpc => Self::Shared(Arc::new(SharedConnections::new(address, wire, pool, tasks))),
+            Protocol::Http => Self::Lent(LentConnections::new(address, wire, pool, tasks)),
         }
     }
 
@@ -139,26 +139,35 @@ pub(crate) enum Held<B> {
     Connection(http1::SendRequest<Replay<B>>),
 }
 
-/// Connects for calls of a pool.
-async fn connect(address: &str, pool: &Pool) -> io::Result<Stream> {
-    let settings = Arc::clone(&pool.settings());
-    let connected = secured(address, settings.tls.as_deref(), settings.protocol).await;
-    if connected.is_err() {
-        count(&pool.tally.connect_fail);
-    }
-    connected
+/// How the connections of an owner to a backend are made.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire {
+    pub(crate) protocol: Protocol,
+    pub(crate) tls: Option<Arc<ClientTls>>,
 }
 
-/// Connects over TLS, where that is given.
-pub(crate) async fn secured(
-    address: &str,
-    tls: Option<&ClientTls>,
-    protocol: Protocol,
-) -> io::Result<Stream> {
-    let stream = open(address).await?;
-    match tls {
-        Some(tls) => tls.secure(stream, address, protocol.alpn()).await,
-        None => Ok(stream.into()),
+impl Wire {
+    /// As a pool's settings have it now: a connection does not change it.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self { protocol: settings.protocol, tls: settings.tls.clone() }
+    }
+
+    /// Connects to a backend of a pool.
+    pub(crate) async fn connect(&self, address: &str, pool: &Pool) -> io::Result<Stream> {
+        let stream = open(address).await?;
+        match &self.tls {
+            Some(tls) => tls.secure(stream, &pool.host_of(address), self.protocol.alpn()).await,
+            None => Ok(stream.into()),
+        }
+    }
+
+    /// The same for a call, which counts a failure.
+    async fn connect_for_call(&self, address: &str, pool: &Pool) -> io::Result<Stream> {
+        let connected = self.connect(address, pool).await;
+        if connected.is_err() {
+            count(&pool.tally.connect_fail);
+        }
+        connected
     }
 }
 

@@ -4,6 +4,7 @@ mod room;
 mod tally;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -132,6 +133,8 @@ impl Settings {
 pub struct Pool {
     name: String,
     settings: ArcSwap<Settings>,
+    /// What backends are called, by address, for TLS.
+    names: ArcSwap<HashMap<String, String>>,
     /// Who is there, and how loaded.
     pub backends: Backends,
     /// Wakes the probes: the list changed, or a backend was marked down.
@@ -160,8 +163,22 @@ impl Pool {
             tally: Tally::default(),
             room: Room::new(settings.waiting),
             name: settings.name.clone(),
+            names: ArcSwap::default(),
             settings: ArcSwap::from_pointee(settings),
         })
+    }
+
+    /// Notes what backends are called, by address.
+    pub(crate) fn name_backends(&self, names: HashMap<String, String>) {
+        if **self.names.load() != names {
+            self.names.store(Arc::new(names));
+        }
+    }
+
+    /// What a backend is called where that matters: the host that was resolved to its address, or the address's own.
+    pub(crate) fn host_of(&self, address: &str) -> String {
+        let own = || address.rsplit_once(':').map_or(address, |(host, _)| host).to_owned();
+        self.names.load().get(address).cloned().unwrap_or_else(own)
     }
 
     /// The settings in force: for a look, not to be kept.

@@ -69,32 +69,52 @@ trait OfFiles {
 struct Made<S: OfFiles> {
     settings: S,
     current: ArcSwap<Result<Arc<S::Made>, TlsError>>,
-    /// Of the files that were looked at last.
-    fingerprint: Mutex<u64>,
+    seen: Mutex<Seen>,
+}
+
+/// How the files were found.
+#[derive(Debug, Default)]
+struct Seen {
+    /// As they are in force; `None` while nothing is.
+    used: Option<u64>,
+    /// As they could not be used, and why.
+    refused: Option<(u64, String)>,
 }
 
 impl<S: OfFiles> Made<S> {
     fn new(settings: S) -> Self {
-        let fingerprint = fingerprint(&settings.files());
-        let current = ArcSwap::from_pointee(settings.make().map(Arc::new));
-        Self { settings, current, fingerprint: Mutex::new(fingerprint) }
+        let before = fingerprint(&settings.files());
+        let made = settings.make().map(Arc::new);
+        let seen = Seen { used: made.is_ok().then_some(before), refused: None };
+        Self { settings, current: ArcSwap::from_pointee(made), seen: Mutex::new(seen) }
     }
 
     fn get(&self) -> Result<Arc<S::Made>, String> {
         (**self.current.load()).as_ref().map(Arc::clone).map_err(ToString::to_string)
     }
 
-    /// Reads the files again if they are not what they were. Returns whether something new is in force.
+    /// Reads the files again if they are not those in force. Returns whether something new is; an error is returned once
+    /// for what they hold, and they are tried again.
     fn refresh(&self) -> Result<bool, TlsError> {
         let now = fingerprint(&self.settings.files());
-        let mut seen = self.fingerprint.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == now {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.used == Some(now) {
+            seen.refused = None;
             return Ok(false);
         }
-        *seen = now;
-        let made = self.settings.make()?;
-        self.current.store(Arc::new(Ok(Arc::new(made))));
-        Ok(true)
+        match self.settings.make() {
+            Ok(made) => {
+                *seen = Seen { used: Some(now), refused: None };
+                self.current.store(Arc::new(Ok(Arc::new(made))));
+                Ok(true)
+            }
+            Err(error) => {
+                let refused = Some((now, error.to_string()));
+                let is_news = seen.refused != refused;
+                seen.refused = refused;
+                if is_news { Err(error) } else { Ok(false) }
+            }
+        }
     }
 }
 

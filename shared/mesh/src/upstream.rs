@@ -31,8 +31,8 @@ use crate::{
     BoxError, Keeper, Merged, Replay, Tracked,
     error::MeshError,
     lease::Lease,
-    link::{Link, LinkBody, LinkError},
-    pool::{Pool, Protocol, count},
+    link::{Link, LinkBody, LinkError, Wire},
+    pool::{Pool, count},
     terms::{Course, Terms},
     trace,
 };
@@ -46,9 +46,8 @@ const PREVIOUS_ATTEMPTS: http::HeaderName = http::HeaderName::from_static("grpc-
 /// One owner's connections to a pool.
 pub struct Upstream<B> {
     pool: Arc<Pool>,
-    /// As it was when this was made: a connection does not change its protocol.
-    protocol: Protocol,
-    secure: bool,
+    /// As it was when this was made.
+    wire: Wire,
     tasks: TaskTracker,
     links: Mutex<HashMap<String, Arc<Link<B>>>>,
 }
@@ -88,9 +87,8 @@ where
     /// Connections are made when calls need them, and run on `tasks`.
     #[must_use]
     pub fn new(pool: Arc<Pool>, tasks: TaskTracker) -> Self {
-        let settings = pool.settings();
-        let (protocol, secure) = (settings.protocol, settings.tls.is_some());
-        Self { pool, protocol, secure, tasks, links: Mutex::new(HashMap::new()) }
+        let wire = Wire::of(&pool.settings());
+        Self { pool, wire, tasks, links: Mutex::new(HashMap::new()) }
     }
 
     /// The pool called.
@@ -140,8 +138,12 @@ where
         // A new address is the moment to forget those that are gone; their connections close with their last call.
         let list = self.pool.backends.list();
         links.retain(|address, _| list.iter().any(|backend| backend.address() == address));
-        let link =
-            Arc::new(Link::new(backend.address(), self.protocol, Arc::clone(&self.pool), self.tasks.clone()));
+        let link = Arc::new(Link::new(
+            backend.address(),
+            self.wire.clone(),
+            Arc::clone(&self.pool),
+            self.tasks.clone(),
+        ));
         links.insert(backend.address().to_owned(), Arc::clone(&link));
         link
     }
@@ -355,8 +357,7 @@ where
 
     /// Points a request at a backend and says how much time it has, and how often it was sent.
     fn prepare(&self, request: &mut Request<Replay<B>>, lease: &Lease) {
-        let Upstream { protocol, secure, .. } = *self.upstream;
-        address::point(request, lease.backend().address(), protocol, secure);
+        address::point(request, lease.backend().address(), &self.upstream.wire);
         if self.terms.trace_attempts {
             trace::inject_from(lease.span(), request.headers_mut());
         }

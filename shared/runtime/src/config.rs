@@ -90,6 +90,9 @@ pub struct Lifecycle {
     pub max_in_flight: usize,
     /// Calls at once on one connection. Default 1024.
     pub max_concurrent_streams: u32,
+    /// All headers of a request together, in bytes; more are refused with 431.
+    /// Default 64 KiB, room for the cookies of a single sign-on; at least 8 KiB, at most 1 MiB.
+    pub max_header_bytes: usize,
     /// How old a connection may become, ± 10 %: then its client is told to make another, which may reach another
     /// replica. Default 0 s, never, but 30 min for the gateway, whose clients balance by nothing else.
     #[serde(with = "duration")]
@@ -109,6 +112,7 @@ impl Default for Lifecycle {
             max_connections: 10_000,
             max_in_flight: 10_000,
             max_concurrent_streams: 1024,
+            max_header_bytes: 64 * 1024,
             max_connection_age: Duration::ZERO,
             max_connection_grace: Duration::from_secs(600),
         }
@@ -232,6 +236,8 @@ pub(crate) fn validate_common<C: Config>(config: &C, problems: &mut Problems) {
     ] {
         problems.require(value > 0, key, "must be at least 1");
     }
+    let headers = (8 * 1024..=1024 * 1024).contains(&lifecycle.max_header_bytes);
+    problems.require(headers, "lifecycle.max_header_bytes", "must be 8192 to 1048576");
     if let Err(error) = config.telemetry().log.parse::<tracing_subscriber::EnvFilter>() {
         problems.push("telemetry.log", error);
     }

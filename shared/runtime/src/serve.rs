@@ -38,6 +38,9 @@ use version::Version;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// How long a client may take to send the headers of an HTTP/1.1 request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How HTTP/2 begins, and how long a client may take to say it.
+const PREFACE_BYTES: usize = 24;
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The most connections that a listener's queue can hold, as Linux has it by default (`net.core.somaxconn`).
@@ -144,18 +147,19 @@ pub async fn serve_connection<H, F, B>(
         }
     });
     let lifetime = Lifetime::new(lifecycle, std::time::Instant::now(), fastrand::f64());
-    let stream = TokioIo::new(Lingering::new(stream, scope));
+    let stream = Lingering::new(stream, scope);
     let result = match version {
         Version::Http1 => {
-            let serving = http1().serve_connection(stream, service).with_upgrades();
+            let serving = http1(lifecycle).serve_connection(TokioIo::new(stream), service).with_upgrades();
             drive(serving, lifetime, &ends, scope).await
         }
         Version::Http2 => {
-            let mut builder = http2(scope, lifecycle.max_concurrent_streams);
+            let mut builder = http2(scope, lifecycle);
             if tunnels {
                 builder.enable_connect_protocol();
             }
-            let serving = builder.serve_connection(stream, service);
+            let stream = stream.expecting(PREFACE_BYTES, PREFACE_TIMEOUT);
+            let serving = builder.serve_connection(TokioIo::new(stream), service);
             drive(serving, lifetime, &ends, scope).await
         }
     };
@@ -164,21 +168,26 @@ pub async fn serve_connection<H, F, B>(
     }
 }
 
-fn http1() -> http1::Builder {
+fn http1(lifecycle: &Lifecycle) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(256);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(256)
+        // hyper takes no less.
+        .max_buf_size(lifecycle.max_header_bytes.max(8 * 1024));
     builder
 }
 
-fn http2(scope: &Scope, max_concurrent_streams: u32) -> http2::Builder<Tasks> {
+fn http2(scope: &Scope, lifecycle: &Lifecycle) -> http2::Builder<Tasks> {
     let mut builder = http2::Builder::new(Tasks(scope.work.clone()));
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(max_concurrent_streams)
+        .max_concurrent_streams(lifecycle.max_concurrent_streams)
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(8 * 1024 * 1024)
         .max_send_buf_size(SEND_BUFFER_BYTES)
-        .max_header_list_size(64 * 1024)
+        .max_header_list_size(u32::try_from(lifecycle.max_header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20));
     builder

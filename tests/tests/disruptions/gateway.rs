@@ -22,6 +22,8 @@ use crate::{LIMIT, contract::DESCRIPTORS, free_address, program::Program};
 pub(crate) struct Gateway {
     program: Program,
     admin: SocketAddr,
+    #[cfg_attr(not(feature = "real-backends"), expect(dead_code, reason = "for tests on real servers"))]
+    config: PathBuf,
 }
 
 impl Gateway {
@@ -49,7 +51,7 @@ impl Gateway {
         let mut command = Command::new("sh");
         command.args(["-c", script, env!("CARGO_BIN_EXE_weft-tests")]).arg(&config);
         command.stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())));
-        let gateway = Self { program: Program::spawn(&mut command), admin };
+        let gateway = Self { program: Program::spawn(&mut command), admin, config };
         eventually(LIMIT, || async {
             let known = gateway.backends().await;
             known.len() == backends.len() && known.iter().all(is_used)
@@ -70,6 +72,18 @@ impl Gateway {
     pub(crate) async fn sends_to(&self, backend: SocketAddr) -> bool {
         let address = backend.to_string();
         self.backends().await.iter().any(|backend| backend.address == address && is_used(backend))
+    }
+
+    /// Writes its configuration anew, which it notices.
+    #[cfg(feature = "real-backends")]
+    pub(crate) fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        fs::write(&self.config, change(fs::read_to_string(&self.config).unwrap())).unwrap();
+    }
+
+    /// The most memory it has had resident so far, in bytes.
+    #[cfg(feature = "real-backends")]
+    pub(crate) fn peak_memory(&self) -> usize {
+        self.program.peak_memory()
     }
 
     /// SIGTERM, and returns when it has ended well.

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and reports"
 )]
 
+#[cfg(feature = "real-backends")]
+mod app;
 mod callers;
 mod faults;
 mod gateway;

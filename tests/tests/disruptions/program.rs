@@ -34,6 +34,21 @@ impl Program {
         assert!(self.0.wait().await.unwrap().success());
     }
 
+    /// SIGTERM, and returns when it has ended, by the signal or by itself.
+    #[cfg(feature = "real-backends")]
+    pub(crate) async fn stop_anyhow(&mut self) {
+        self.signal("TERM").await;
+        self.0.wait().await.unwrap();
+    }
+
+    /// The most memory it has had resident so far, in bytes.
+    #[cfg(feature = "real-backends")]
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
+    }
+
     /// SIGKILL, and returns when it is gone.
     pub(crate) async fn kill(&mut self) {
         self.0.kill().await.unwrap();

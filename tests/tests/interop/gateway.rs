@@ -13,9 +13,14 @@ use crate::events::LIMIT;
 /// A gateway whose pool `peers` serves everything in `grpc.testing`. No checks: the peers have no health service, and
 /// those that misbehave would do so to a check.
 pub(crate) async fn gateway(backends: &[SocketAddr]) -> Running {
+    gateway_with(backends, |_| {}).await
+}
+
+/// The same, configured otherwise.
+pub(crate) async fn gateway_with(backends: &[SocketAddr], change: impl FnOnce(&mut Config)) -> Running {
     let backends = backends.iter().map(|a| Backend { address: a.to_string(), weight: 1, tier: 0 }).collect();
     let health = Health { kind: Some(HealthKind::None), ..Health::default() };
-    let config = Config {
+    let mut config = Config {
         workers: 1,
         listeners: vec![Listener::at("127.0.0.1:0")],
         admin: Admin::at("127.0.0.1:0"),
@@ -23,6 +28,7 @@ pub(crate) async fn gateway(backends: &[SocketAddr]) -> Running {
         routes: vec![Route::grpc("grpc.testing.*", "peers")],
         ..Config::default()
     };
+    change(&mut config);
     let listeners = Listeners::bind(&config).await.unwrap();
     start::<Gateway>(config, listeners).await.unwrap()
 }

@@ -8,5 +8,6 @@ mod frames;
 mod gateway;
 mod pairing;
 mod peer;
+mod web;
 
 use weft_tests::contract;

@@ -4,7 +4,7 @@ mod cases;
 mod client;
 mod echo;
 #[cfg(feature = "real-backends")]
-mod foreign;
+pub(crate) mod foreign;
 mod server;
 
 use std::net::SocketAddr;

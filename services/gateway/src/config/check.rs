@@ -206,6 +206,7 @@ mod tests {
             outlier = { success_rate_percent = 101, max_ejection = "1s" }
             [[pools]]
             name = "a"
+            tls = { ca = "/nowhere.pem", certificate = "/nowhere.pem" }
             [[routes]]
             grpc_service = "a.*.b"
             pool = "b"
@@ -226,6 +227,8 @@ mod tests {
             methods = ["get"]
             headers = [{ name = "a b" }, { name = "x", value = "\n" }]
             rewrite = { host = "a b", path = "x y" }
+            rate_limits = [{ requests = 0, per = "0s", key = "user" }]
+            cors = { origins = ["*", "chat.example"], credentials = true, expose_headers = ["a b"] }
             pool = "a"
             [[routes]]
             host = "*.h"
@@ -258,6 +261,7 @@ mod tests {
             "pools[0].outlier.success_rate_percent",
             "pools[0].outlier.max_ejection",
             "pools[1].name: \"a\" is taken",
+            "pools[1].tls: /nowhere.pem",
             "routes[0].pool: there is no pool \"b\"",
             "routes[0].grpc_service",
             "routes[1]: needs",
@@ -273,6 +277,12 @@ mod tests {
             "routes[4].headers[0].name",
             "routes[4].headers[1].value",
             "routes[4].rewrite.host",
+            "routes[4].rate_limits[0]: requests",
+            "routes[4].rate_limits[0].per",
+            "routes[4].rate_limits[0].key: \"user\"",
+            "routes[4].cors.origins: \"chat.example\"",
+            "routes[4].cors.credentials",
+            "routes[4].cors.expose_headers",
             "routes[4].rewrite.path",
             "routes[6]: matches the same",
             "trusted_proxies[1]: \"10.0.0.0/33\"",

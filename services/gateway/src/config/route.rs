@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weft_runtime::config::duration;
 
+use super::RateLimit;
+
 /// Who is served first when there is not room for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,6 +42,9 @@ pub struct Route {
     pub redirect: Option<Redirect>,
     /// What of the request is written anew before it is sent on. Default: nothing.
     pub rewrite: Rewrite,
+    /// Which web pages may call it from another origin than its own. Default: none; what a backend says of it is passed
+    /// on.
+    pub cors: Option<Cors>,
     /// How long a call may take when its client sets no deadline. Default: the pool's `timeout`.
     #[serde(with = "duration::option")]
     pub timeout: Option<Duration>,
@@ -58,6 +63,9 @@ pub struct Route {
     pub priority: Priority,
     /// Calls at once on this route; further ones answer RESOURCE_EXHAUSTED. Default 0: no limit of its own.
     pub max_in_flight: usize,
+    /// How many calls may come in a time; further ones answer RESOURCE_EXHAUSTED. Counted by each gateway for itself.
+    /// Default: none.
+    pub rate_limits: Vec<RateLimit>,
     /// The largest request body in bytes; 0 for any size. Default: `overload.max_request_bytes`.
     pub max_request_bytes: Option<u64>,
 }
@@ -70,6 +78,28 @@ pub struct HeaderMatch {
     /// Its value. Default: any.
     #[serde(default)]
     pub value: Option<String>,
+}
+
+/// Which web pages may call a route from another origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cors {
+    /// Such as `https://chat.example.com`; `*` for all.
+    pub origins: Vec<String>,
+    /// Whether cookies go along. Default false; not with `*`.
+    pub credentials: bool,
+    /// Headers of an answer that a page may read, beside those of gRPC. Default: none.
+    pub expose_headers: Vec<String>,
+    /// How long a browser may remember what a page may. Default 1 h.
+    #[serde(with = "duration")]
+    pub max_age: Duration,
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        let (origins, expose_headers) = (Vec::new(), Vec::new());
+        Self { origins, credentials: false, expose_headers, max_age: Duration::from_secs(3600) }
+    }
 }
 
 /// Where a client is told to go. What is not given stays as it asked for it.
@@ -114,12 +144,14 @@ impl Default for Route {
             pool: String::new(),
             redirect: None,
             rewrite: Rewrite::default(),
+            cors: None,
             timeout: None,
             max_timeout: None,
             idle_timeout: Duration::from_secs(15 * 60),
             idempotent: false,
             priority: Priority::default(),
             max_in_flight: 0,
+            rate_limits: Vec::new(),
             max_request_bytes: None,
         }
     }

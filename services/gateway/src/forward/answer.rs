@@ -1,14 +1,16 @@
 //! The gateway's own answers, in the client's protocol.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use serde_json::json;
 use tonic::Code;
 use weft_mesh::error::{Classify, MeshError, status};
 use weft_runtime::Readiness;
 
-use super::{Body, tunnel};
-use crate::route::is_plain;
+use super::{Body, host, tunnel};
+use crate::{rate, route::is_plain};
 
 /// Refuses a call.
 pub(super) fn refuse(error: MeshError, grpc: bool) -> Response<Body> {
@@ -19,6 +21,7 @@ pub(super) fn refuse(error: MeshError, grpc: bool) -> Response<Body> {
     let status = match error {
         MeshError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         MeshError::Method => StatusCode::METHOD_NOT_ALLOWED,
+        MeshError::Coding => StatusCode::NOT_IMPLEMENTED,
         // To gRPC it is the same as none that is healthy; to HTTP it has a status of its own.
         MeshError::Backend { .. } => StatusCode::BAD_GATEWAY,
         MeshError::FirstByte { .. } | MeshError::Idle { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -26,9 +29,15 @@ pub(super) fn refuse(error: MeshError, grpc: bool) -> Response<Body> {
     };
     let mut response = self::error(status, error.reason(), &error.to_string());
     if let Some(after) = retry {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds(after)));
     }
     response
+}
+
+/// Whole seconds that are not less.
+pub(crate) const fn seconds(time: Duration) -> u64 {
+    let whole = if time.subsec_nanos() == 0 { time.as_secs() } else { time.as_secs().saturating_add(1) };
+    if whole == 0 { 1 } else { whole }
 }
 
 /// The status of a failed call as trailers, for a stream that has begun.
@@ -39,10 +48,32 @@ pub(super) fn trailers(error: MeshError) -> HeaderMap {
     trailers
 }
 
+/// Says what is left of a limit, or when the next call may come.
+pub(super) fn tell_rate(headers: &mut HeaderMap, limit: &rate::Limit, verdict: rate::Verdict) {
+    let (policy, state) = limit.fields(verdict);
+    for (name, value) in [("ratelimit-policy", policy), ("ratelimit", state)] {
+        headers.extend(HeaderValue::try_from(value).ok().map(|value| (HeaderName::from_static(name), value)));
+    }
+}
+
 /// Refuses what no route should see: tunnels to anywhere, echoes of what a client has sent with its secrets, and paths
 /// that lead around the route they seem to match.
 pub(super) fn unfit<B>(request: &Request<B>, grpc: bool) -> Option<Response<Body>> {
-    let method = request.method();
+    let (method, headers) = (request.method(), request.headers());
+    if request.version() < Version::HTTP_2 {
+        let hosts = headers.get_all(header::HOST).iter().count();
+        if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+            return Some(refuse(MeshError::Host, grpc));
+        }
+        let codings: Vec<_> = headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+        if codings.len() > 1 || codings.iter().any(|c| !c.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+            return Some(refuse(MeshError::Coding, grpc));
+        }
+    }
+    // `user@host` reads as the host to some and as something else to others.
+    if host(request).contains('@') {
+        return Some(refuse(MeshError::Host, grpc));
+    }
     if method == Method::TRACE || method == Method::CONNECT && !tunnel::is_extended(request) {
         return Some(refuse(MeshError::Method, grpc));
     }

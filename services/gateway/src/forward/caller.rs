@@ -13,15 +13,23 @@ const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// All that proxies say of a client, in the ways of many of them.
-const SAID: [HeaderName; 8] = [
-    FOR,
-    PROTO,
-    HOST,
-    REAL_IP,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-server"),
-    header::FORWARDED,
+const SAID: [&str; 16] = [
+    "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+    "x-url-scheme",
 ];
 
 /// The other end of a client's connection. Clones are the same.
@@ -35,23 +43,58 @@ pub(crate) struct Caller {
     pub(crate) _counted: Arc<dyn Send + Sync>,
 }
 
+/// Removes what a caller says of a client, unless it is trusted.
+pub(super) fn forget_lies(headers: &mut HeaderMap, caller: &Caller, trusted: &[IpNet]) {
+    if !headers.keys().any(is_said) || is_trusted(caller, trusted) {
+        return;
+    }
+    let lies: Vec<HeaderName> = headers.keys().filter(|name| is_said(name)).cloned().collect();
+    for name in lies {
+        headers.remove(name);
+    }
+}
+
+/// Servers that hand headers on as variables (CGI, WSGI) see no difference between `_` and `-`.
+fn is_said(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    match name.as_bytes().first() {
+        Some(b'x' | b'f' | b't') if name.contains('_') => SAID.contains(&name.replace('_', "-").as_str()),
+        Some(b'x' | b'f' | b't') => SAID.contains(&name),
+        _ => false,
+    }
+}
+
+fn is_trusted(caller: &Caller, trusted: &[IpNet]) -> bool {
+    let address = caller.address.to_canonical();
+    trusted.iter().any(|network| network.contains(&address))
+}
+
+/// Over what a client asks: what a trusted proxy says, else what it is here.
+pub(super) fn scheme<'a>(headers: &'a HeaderMap, caller: &Caller, trusted: &[IpNet]) -> &'a str {
+    let said = headers.get(PROTO).filter(|_| is_trusted(caller, trusted)).and_then(|said| said.to_str().ok());
+    said.filter(|said| matches!(*said, "http" | "https")).unwrap_or(caller.scheme)
+}
+
 /// Tells a backend who calls for which host, after the proxies before this one.
 pub(super) fn introduce(headers: &mut HeaderMap, caller: &Caller, host: &str, trusted: &[IpNet]) {
     let address = caller.address.to_canonical();
-    if !trusted.iter().any(|network| network.contains(&address)) {
-        for name in &SAID {
-            headers.remove(name);
-        }
-    }
     append(headers, FOR, &address.to_string());
     append(headers, header::FORWARDED, &forwarded(address, host, caller.scheme));
     if let Ok(host) = HeaderValue::try_from(host) {
         headers.entry(HOST).or_insert(host);
     }
     headers.entry(PROTO).or_insert(HeaderValue::from_static(caller.scheme));
-    if let Some(client) = client(headers, trusted).and_then(|client| client.to_string().try_into().ok()) {
+    if let Some(client) =
+        first_untrusted(headers, trusted).and_then(|client| client.to_string().try_into().ok())
+    {
         headers.insert(REAL_IP, client);
     }
+}
+
+/// The client behind a caller: the last address in what trusted proxies say that is none of them.
+pub(super) fn client(headers: &HeaderMap, caller: &Caller, trusted: &[IpNet]) -> IpAddr {
+    let address = caller.address.to_canonical();
+    if is_trusted(caller, trusted) { first_untrusted(headers, trusted).unwrap_or(address) } else { address }
 }
 
 /// One proxy's element of `Forwarded` (RFC 7239 §4).
@@ -65,13 +108,14 @@ fn forwarded(address: IpAddr, host: &str, scheme: &str) -> String {
     if quotable { format!("{node};host=\"{host}\";proto={scheme}") } else { format!("{node};proto={scheme}") }
 }
 
-/// The last address in the chain that no trusted proxy has.
-fn client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
-    let chain = headers.get(FOR)?.to_str().ok()?;
+/// The last address in the chain that no trusted proxy has. What comes before something that is no address was said by
+/// who knows whom.
+fn first_untrusted(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let mut first = None;
-    for address in chain.rsplit(',') {
-        // What comes before something that is no address was said by who knows whom.
-        let Ok(address) = address.trim().parse::<IpAddr>() else { break };
+    let lines = headers.get_all(FOR).iter().rev();
+    for address in lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(',')) {
+        let Ok(address) = address.trim().parse::<IpAddr>() else { return first };
+        let address = address.to_canonical();
         first = Some(address);
         if !trusted.iter().any(|network| network.contains(&address)) {
             break;
@@ -100,8 +144,27 @@ mod tests {
         }
         let caller = Caller { address: address.parse().unwrap(), scheme: "https", _counted: Arc::new(()) };
         let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        forget_lies(&mut headers, &caller, &trusted);
         introduce(&mut headers, &caller, host, &trusted);
         headers
+    }
+
+    #[test]
+    fn a_client_is_found_behind_proxies_that_add_lines_of_their_own() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "1.2.3.4".parse().unwrap());
+        headers.append("x-forwarded-for", "203.0.113.9, ::ffff:10.1.1.1".parse().unwrap());
+        let caller = |address: &str| Caller {
+            address: address.parse().unwrap(),
+            scheme: "http",
+            _counted: Arc::new(()),
+        };
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        assert_eq!(client(&headers, &caller("10.0.0.2"), &trusted).to_string(), "203.0.113.9");
+        assert_eq!(client(&headers, &caller("192.0.2.1"), &trusted).to_string(), "192.0.2.1");
+        headers.insert("x-forwarded-proto", "https".parse().unwrap());
+        assert_eq!(scheme(&headers, &caller("10.0.0.2"), &trusted), "https");
+        assert_eq!(scheme(&headers, &caller("192.0.2.1"), &trusted), "http");
     }
 
     #[test]
@@ -113,6 +176,8 @@ mod tests {
             ("x-forwarded-port", "1"),
             ("x-real-ip", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
+            ("x_forwarded_for", "10.0.0.1"),
+            ("x_real-ip", "10.0.0.1"),
         ];
         let headers = told(&lies, "192.0.2.7", "chat.example", &["10.0.0.0/8"]);
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");

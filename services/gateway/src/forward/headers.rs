@@ -14,7 +14,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 
 /// Removes what must not be forwarded, including what `Connection` names.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

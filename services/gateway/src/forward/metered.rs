@@ -11,8 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use weft_mesh::{BoxError, terms::Activity};
+
+use crate::translate::Source;
 
 /// What is known of a request's body.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +41,7 @@ pub(crate) struct TooLarge {
 /// A client's request body.
 #[derive(Debug)]
 pub(crate) struct Metered {
-    inner: Incoming,
+    inner: Source,
     received: Received,
     /// In bytes.
     limit: u64,
@@ -49,7 +50,7 @@ pub(crate) struct Metered {
 
 impl Metered {
     pub(crate) const fn new(
-        inner: Incoming,
+        inner: Source,
         received: Received,
         limit: u64,
         activity: Option<Activity>,
@@ -77,7 +78,7 @@ impl Body for Metered {
                 return Poll::Ready(Some(Err(TooLarge { limit: self.limit }.into())));
             }
         }
-        Poll::Ready(polled.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,7 +7,6 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response, header};
-use hyper::body::Incoming;
 use opentelemetry::trace::TraceContextExt as _;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -29,6 +28,7 @@ use crate::{
     gate::Inside,
     metrics::Metrics,
     route::Rule,
+    translate::Dialect,
 };
 
 /// The longest text of a client that goes into a line.
@@ -82,12 +82,13 @@ pub(super) struct Whence {
 }
 
 impl Whence {
-    pub(super) fn of(log: &AccessLog, request: &Request<Incoming>, peer: IpAddr, span: &Span) -> Box<Self> {
+    pub(super) fn of<B>(log: &AccessLog, request: &Request<B>, peer: IpAddr, span: &Span) -> Box<Self> {
         let context = span.context();
         let trace = context.span().span_context().trace_id();
         let line = Line {
             time: humantime(SystemTime::now()),
             method: request.method().as_str().to_owned(),
+            protocol: request.extensions().get::<Dialect>().map_or("", |dialect| dialect.label()),
             authority: cut(host(request)),
             path: cut(request.uri().path()),
             peer: peer.to_string(),
@@ -126,7 +127,7 @@ pub(super) fn refused(
 ) -> Response<Body> {
     if let Some(whence) = whence {
         let Whence { log, mut line } = *whence;
-        line.protocol = protocol(grpc);
+        set_protocol(&mut line, grpc);
         line.status = response.status().as_u16();
         let status = response.headers().get("grpc-status");
         line.grpc_status = status.and_then(|status| status.to_str().ok()?.parse().ok());
@@ -137,8 +138,11 @@ pub(super) fn refused(
     response
 }
 
-const fn protocol(grpc: bool) -> &'static str {
-    if grpc { "grpc" } else { "http" }
+/// What the client spoke, unless that is known already: a call that was translated is one of gRPC by now.
+const fn set_protocol(line: &mut Line, grpc: bool) {
+    if line.protocol.is_empty() {
+        line.protocol = if grpc { "grpc" } else { "http" };
+    }
 }
 
 impl Passage {
@@ -214,14 +218,17 @@ impl Passage {
         self.end = Some(End::Own(code, verdict));
     }
 
-    /// A backend changed the protocol although nobody had asked it to.
-    pub(super) fn betrayed(mut self, response: Response<ResponseBody<Metered>>) -> Response<Body> {
+    /// A backend answered as nobody had asked it to.
+    pub(super) fn betrayed(
+        mut self,
+        response: Response<ResponseBody<Metered>>,
+        why: &'static str,
+    ) -> Response<Body> {
         let mut body = response.into_body();
         body.inner_mut().cut(How::ProtocolError);
         self.course.verdict = body.inner().verdict();
         let (pool, backend) = (self.pool().to_owned(), body.inner().backend().to_owned());
-        let source = "it changed the protocol, which nobody had asked it to".into();
-        self.refuse(MeshError::Backend { pool, backend, source })
+        self.refuse(MeshError::Backend { pool, backend, source: why.into() })
     }
 
     /// Answers with an error of the gateway's own.
@@ -258,7 +265,7 @@ impl Passage {
 
     fn write_line(&mut self, whence: Whence) {
         let Whence { log, mut line } = whence;
-        line.protocol = protocol(self.grpc);
+        set_protocol(&mut line, self.grpc);
         line.status = self.http_status;
         line.grpc_status = self.grpc.then(|| self.code() as u16);
         line.flags = self.flags();

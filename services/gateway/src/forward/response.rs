@@ -16,6 +16,7 @@ use weft_balance::verdict::{How, Timeout};
 use weft_mesh::{BoxError, error::MeshError, terms::Terms, upstream::ResponseBody};
 
 use super::{Metered, answer, passage::Passage, unread::Watched};
+use crate::translate::{Encoded, Streamed};
 
 /// A response body of the gateway: a backend's, or its own.
 pub struct Body(Kind);
@@ -23,24 +24,42 @@ pub struct Body(Kind);
 enum Kind {
     Own(Option<Bytes>),
     Forwarded(Watched),
+    Web(Encoded),
+    Streamed(Box<Streamed>),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").finish_non_exhaustive()
+    }
 }
 
 type Polled = Option<Result<Frame<Bytes>, BoxError>>;
 
 impl Body {
     /// Nothing.
-    pub(super) const fn empty() -> Self {
+    pub(crate) const fn empty() -> Self {
         Self(Kind::Own(None))
     }
 
     /// Some bytes.
-    pub(super) const fn full(bytes: Bytes) -> Self {
+    pub(crate) const fn full(bytes: Bytes) -> Self {
         Self(Kind::Own(Some(bytes)))
     }
 
     /// A backend's.
     pub(super) const fn forwarded(watched: Watched) -> Self {
         Self(Kind::Forwarded(watched))
+    }
+
+    /// One of either, in gRPC-Web.
+    pub(crate) const fn web(encoded: Encoded) -> Self {
+        Self(Kind::Web(encoded))
+    }
+
+    /// One of either, in the Connect protocol.
+    pub(crate) fn streamed(streamed: Streamed) -> Self {
+        Self(Kind::Streamed(Box::new(streamed)))
     }
 }
 
@@ -52,6 +71,8 @@ impl HttpBody for Body {
         match &mut self.0 {
             Kind::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Forwarded(forwarded) => forwarded.lock().poll_frame(cx),
+            Kind::Web(body) => Pin::new(body).poll_frame(cx),
+            Kind::Streamed(body) => Pin::new(&mut **body).poll_frame(cx),
         }
     }
 
@@ -59,6 +80,8 @@ impl HttpBody for Body {
         match &self.0 {
             Kind::Own(bytes) => bytes.is_none(),
             Kind::Forwarded(forwarded) => forwarded.lock().is_end_stream(),
+            Kind::Web(body) => body.is_end_stream(),
+            Kind::Streamed(body) => body.is_end_stream(),
         }
     }
 
@@ -66,6 +89,7 @@ impl HttpBody for Body {
         match &self.0 {
             Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Kind::Forwarded(forwarded) => forwarded.lock().size_hint(),
+            Kind::Web(_) | Kind::Streamed(_) => SizeHint::default(),
         }
     }
 }

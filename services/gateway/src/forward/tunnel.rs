@@ -17,11 +17,11 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::{
-    body::Incoming,
     ext::Protocol,
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
+use sha1::{Digest as _, Sha1};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes},
     time::{sleep_until, timeout},
@@ -31,6 +31,7 @@ use weft_mesh::{terms::Activity, upstream::ResponseBody};
 use weft_runtime::Scope;
 
 use super::{Body, Caller, Metered, headers, passage::Passage};
+use crate::translate::Source;
 
 const WEBSOCKET: &str = "websocket";
 /// How much is on its way in either direction.
@@ -41,29 +42,29 @@ const SWITCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client's request for a WebSocket.
 pub(super) struct Asked {
     client: OnUpgrade,
-    /// Over HTTP/2, where it is a CONNECT.
-    extended: bool,
+    /// Over HTTP/2, where it is a CONNECT: what is asked of the backend in the client's place.
+    nonce: Option<String>,
 }
 
 impl Asked {
     /// Whether a request asks for one.
-    pub(super) fn of(request: &mut Request<Incoming>) -> Option<Self> {
+    pub(super) fn of(request: &mut Request<Source>) -> Option<Self> {
         let extended = is_extended(request);
         let plain = request.version() == Version::HTTP_11
             && request.method() == Method::GET
             && has_token(request.headers(), &header::CONNECTION, "upgrade")
             && has_token(request.headers(), &header::UPGRADE, WEBSOCKET);
-        (extended || plain).then(|| Self { client: hyper::upgrade::on(request), extended })
+        let nonce = || STANDARD.encode(fastrand::u128(..).to_be_bytes());
+        (extended || plain).then(|| Self { client: hyper::upgrade::on(request), nonce: extended.then(nonce) })
     }
 
     /// Asks a backend for one in the client's place, in a request that is free of the client's own connection.
-    pub(super) fn ask(&self, request: &mut Request<Incoming>) {
+    pub(super) fn ask(&self, request: &mut Request<Source>) {
         let headers = request.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static(WEBSOCKET));
-        if self.extended {
+        if let Some(nonce) = &self.nonce {
             // HTTP/2 needs neither; to an HTTP/1.1 server they prove that nobody else's cache answers (RFC 6455 §1.3).
-            let nonce = STANDARD.encode(fastrand::u128(..).to_be_bytes());
             if let Ok(nonce) = HeaderValue::try_from(nonce) {
                 headers.insert(header::SEC_WEBSOCKET_KEY, nonce);
             }
@@ -74,9 +75,19 @@ impl Asked {
         }
     }
 
-    /// Whether a backend's answer is what was asked for.
-    pub(super) fn is_granted<B>(response: &Response<B>) -> bool {
-        has_token(response.headers(), &header::UPGRADE, WEBSOCKET)
+    /// Whether a backend's answer is what was asked for. The proof is looked at by whoever has asked for it.
+    pub(super) fn is_granted<B>(&self, response: &Response<B>) -> bool {
+        let headers = response.headers();
+        let proven = |nonce: &String| {
+            let accept = headers.get(header::SEC_WEBSOCKET_ACCEPT);
+            accept.is_some_and(|accept| accept.as_bytes() == proof(nonce).as_bytes())
+        };
+        has_token(headers, &header::UPGRADE, WEBSOCKET) && self.nonce.as_ref().is_none_or(proven)
+    }
+
+    /// Whether a backend's answer would be taken for its consent, which it is not.
+    pub(super) fn needs_other_than(&self, status: StatusCode) -> bool {
+        self.nonce.is_some() && status.is_success()
     }
 
     /// Passes a backend's consent on, and what follows it, until either side ends it.
@@ -94,7 +105,7 @@ impl Asked {
         let tunnel = Tunnel { body, passage, idle, scope: scope.clone(), _caller: caller };
         scope.work.spawn(tunnel.run(self.client, backend));
         headers::strip_hop_by_hop(&mut parts.headers);
-        if self.extended {
+        if self.nonce.is_some() {
             parts.status = StatusCode::OK;
             parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
         } else {
@@ -103,6 +114,11 @@ impl Asked {
         }
         Response::from_parts(parts, Body::empty())
     }
+}
+
+/// What proves that a server has read a nonce (RFC 6455 §4.2.2).
+fn proof(nonce: &str) -> String {
+    STANDARD.encode(Sha1::digest(format!("{nonce}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")))
 }
 
 /// Whether a CONNECT of HTTP/2 asks for a WebSocket.
@@ -225,5 +241,16 @@ impl AsyncWrite for Side {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.noting(polled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 6455 §1.3.
+    #[test]
+    fn a_nonce_is_proven_as_the_specification_says() {
+        assert_eq!(proof("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

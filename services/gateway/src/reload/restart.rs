@@ -7,11 +7,12 @@ use toml::Value;
 use crate::config::Config;
 
 /// What a reload takes over, as keys and tables. All else needs a restart, keys to come too.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 10] = [
     "pools",
     "routes",
     "lifecycle.max_in_flight",
     "lifecycle.max_concurrent_streams",
+    "lifecycle.max_header_bytes",
     "lifecycle.max_connection_age",
     "lifecycle.max_connection_grace",
     "overload.batch_percent",

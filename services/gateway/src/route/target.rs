@@ -1,5 +1,7 @@
 //! What becomes of a request's target: where its client is sent, or what its backend is asked for.
 
+use std::borrow::Cow;
+
 use http::{Uri, uri::PathAndQuery};
 
 use super::View;
@@ -46,7 +48,7 @@ impl Rewriting {
     /// The path and query that the backend is asked for, if they are others.
     #[must_use]
     pub fn path_and_query(&self, uri: &Uri) -> Option<PathAndQuery> {
-        let path = self.path.as_ref()?.apply(uri.path());
+        let path = self.path.as_ref()?.apply(&normalised(uri.path()));
         with_query(&path, uri).parse().ok()
     }
 }
@@ -103,4 +105,28 @@ pub fn is_plain(path: &str) -> bool {
     // Some servers cut parameters off before they look: `..;x`.
     let name = |segment: &str| segment.split(';').next().is_some_and(|name| name == "." || name == "..");
     !decoded.split(['/', '\\']).any(name)
+}
+
+/// A path as it is matched: what needs no encoding is decoded (RFC 3986 §6.2.2.2), and slashes in a row are one, as most
+/// servers take them. What is sent on stays as it came, unless it is written anew.
+#[must_use]
+pub fn normalised(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") && !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut normal = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(first) = rest.chars().next() {
+        let decoded = rest.strip_prefix('%').and_then(|hex| u8::from_str_radix(hex.get(..2)?, 16).ok());
+        let decoded = decoded.filter(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
+        let (next, length) = match decoded {
+            Some(byte) => (char::from(byte), 3),
+            None => (first, first.len_utf8()),
+        };
+        if next != '/' || !normal.ends_with('/') {
+            normal.push(next);
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    Cow::Owned(normal)
 }

@@ -175,3 +175,23 @@ fn segments_of_dots_are_seen_however_they_are_written() {
         assert!(!is_plain(path), "{path}");
     }
 }
+
+#[test]
+fn a_path_is_matched_as_most_servers_read_it() {
+    for (path, normal) in [
+        ("/a/b%20c", "/a/b%20c"),
+        ("//admin/x", "/admin/x"),
+        ("/a///b", "/a/b"),
+        ("/%61dmin/%7Ex", "/admin/~x"),
+        ("/a%2Fb%2", "/a%2Fb%2"),
+        ("/%zz%+1%", "/%zz%+1%"),
+        ("/%c3%a9", "/%c3%a9"),
+    ] {
+        assert_eq!(normalised(path), normal);
+        assert_eq!(normalised(normal), normal, "once is enough");
+    }
+    let routes = Routes::new(&[Route::path("/", "any"), Route::path("/admin/", "admin")]);
+    assert_eq!(pool(&routes, http("x.", &normalised("//%61dmin/x"))), Some("admin"));
+    let routes = Routes::new(&[host("admin.example", None, "admin"), Route::path("/", "any")]);
+    assert_eq!(pool(&routes, http("admin.example.:80", "/")), Some("admin"));
+}

@@ -10,11 +10,13 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
+use sha1::{Digest, Sha1};
 use tokio::{io::AsyncWriteExt, net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::{poll_full_frame, tls::ServerTls};
@@ -77,7 +79,8 @@ impl TestBackend {
                 let (scope, tls) = (backend.scope.clone(), backend.tls.clone());
                 let handler = move |request| backend.clone().answer(request);
                 let connection = Connection::new(stream, peer, permit, &scope).with_tls(tls);
-                serve_connection(connection, handler, &scope, &Lifecycle::default()).await;
+                let lifecycle = Lifecycle { max_header_bytes: 1024 * 1024, ..Lifecycle::default() };
+                serve_connection(connection, handler, &scope, &lifecycle).await;
             });
         }
     }
@@ -194,6 +197,9 @@ fn loaded() -> Response<Answer> {
 /// Changes to a protocol in which every byte comes back, and before them the headers that it was asked with.
 fn socket(mut request: Request<Incoming>, scope: &Scope) -> Response<Answer> {
     let (asked, upgrade) = (format!("{:?}", request.headers()), hyper::upgrade::on(&mut request));
+    let key = request.headers().get("sec-websocket-key").map_or("", |key| key.to_str().unwrap());
+    let accept = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let accept = STANDARD.encode(Sha1::digest(accept));
     let stopping = scope.stopping.clone();
     scope.tasks.spawn(stopping.run_until_cancelled_owned(async move {
         let Ok(upgraded) = upgrade.await else { return };
@@ -206,7 +212,7 @@ fn socket(mut request: Request<Incoming>, scope: &Scope) -> Response<Answer> {
     let headers = response.headers_mut();
     headers.insert("connection", "Upgrade".parse().unwrap());
     headers.insert("upgrade", "WebSocket".parse().unwrap());
-    headers.insert("sec-websocket-accept", "proof".parse().unwrap());
+    headers.insert("sec-websocket-accept", accept.parse().unwrap());
     headers.insert("sec-websocket-protocol", "chat".parse().unwrap());
     response
 }

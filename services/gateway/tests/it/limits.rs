@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
-use weft_gateway::{HealthKind, Priority, Route};
+use weft_gateway::{HealthKind, Priority, RateLimit, Route};
 use weft_mesh::error::{CallError, ErrorKind};
 use weft_proto::gateway::v1::Ejection;
 use weft_testkit::eventually;
@@ -215,5 +215,42 @@ async fn a_call_that_nobody_reads_ends_in_time() {
     assert_eq!(in_flight(&gateway).await, [1]);
     eventually(Duration::from_secs(5), || async { in_flight(&gateway).await == [0] }).await;
     drop(response);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn more_calls_than_a_rate_allows_are_refused_with_the_time_of_the_next() {
+    let backend = TestBackend::start().await;
+    let mut config = config(&[backend.address], &[backend.address], HealthKind::Tcp);
+    let hourly = |key: &str| RateLimit {
+        requests: 2,
+        per: Duration::from_secs(3600),
+        key: key.into(),
+        ..RateLimit::default()
+    };
+    config.routes[0].rate_limits = vec![hourly("header:x-user")];
+    config.routes[1].rate_limits = vec![hourly("address")];
+    let gateway = started(config).await;
+    let client = Client::connect(gateway.address).await;
+    for user in ["ada", "bob"] {
+        for _ in 0..2 {
+            client.unary("Echo", b"x", &[("x-user", user)]).await.unwrap();
+        }
+        let error = client.unary("Echo", b"x", &[("x-user", user)]).await.unwrap_err();
+        assert_eq!((error.kind, error.reason.as_str()), (ErrorKind::ResourceExhausted, "RATE_LIMITED"));
+        let wait = error.retry_after.unwrap();
+        assert!((1790..=1800).contains(&wait.as_secs()), "{wait:?}");
+    }
+    client.unary("Echo", b"x", &[]).await.unwrap();
+    assert_eq!(backend.calls(), 5);
+
+    let get = "GET /web/Get HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answers = [http(gateway.address, get).await, http(gateway.address, get).await];
+    assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.1 200")), "{answers:?}");
+    assert!(answers[0].contains("ratelimit-policy: \"default\";q=2;w=3600"), "{}", answers[0]);
+    assert!(answers[0].contains("ratelimit: \"default\";r=1") && answers[1].contains("\"default\";r=0"));
+    let refused = http(gateway.address, get).await;
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("RATE_LIMITED"), "{refused}");
+    assert!(refused.contains("retry-after: 1800") || refused.contains("retry-after: 179"), "{refused}");
     gateway.stop().await;
 }

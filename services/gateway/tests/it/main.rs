@@ -17,6 +17,7 @@ mod metrics;
 mod program;
 mod reload;
 mod retries;
+mod smuggling;
 mod sockets;
 mod tls;
 mod web;

@@ -169,6 +169,21 @@ async fn backends_are_connected_to_and_checked_over_tls_with_a_certificate_of_ou
 }
 
 #[tokio::test]
+async fn a_backend_has_the_name_that_it_was_found_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(folder.path(), "ca").unwrap();
+    let own = authority.issue("backend", &["localhost"]).unwrap();
+    let backend = TestBackend::start_secured(server(&[&own])).await;
+    let mut config = config(&[backend.address], &[], HealthKind::Grpc);
+    config.pools[0].backends[0].address = format!("localhost:{}", backend.address.port());
+    config.pools[0].tls = Some(tls::Client { ca: Some(authority.certificate), ..tls::Client::default() });
+    let gateway = started(config).await;
+    let client = Client::connect(gateway.address).await;
+    assert_eq!(client.unary("Echo", b"x", &[]).await.unwrap().0, "x");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_backend_that_nobody_vouches_for_or_of_another_name_gets_no_call() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new(folder.path(), "ca").unwrap();
@@ -225,11 +240,15 @@ async fn certificates_are_renewed_under_load_without_a_failed_call() {
     let towards = tls::Client { ca: Some(authority.certificate.clone()), ..tls::Client::default() };
     let gateway = before(&backend, server(&[&own]), |config| config.pools[0].tls = Some(towards)).await;
     for round in 0..10 {
-        authority.issue("own", &["chat.example"]).unwrap();
+        let next = authority.issue("next", &["chat.example"]).unwrap();
+        fs::copy(&next.certificate, &own.certificate).unwrap();
         let renewed = || async { shown(&gateway, &authority, "chat.example").await == Some(der(&own)) };
         // Every connection finds a pair that goes together, whatever lies in the files at that moment.
         let calls = async {
-            for _ in 0..20 {
+            for i in 0..20 {
+                if i == 10 {
+                    fs::copy(&next.key, &own.key).unwrap();
+                }
                 let stream = connect(gateway.address, &authority, ("chat.example", H2), None).await.unwrap();
                 Client::over(stream).await.unary("Echo", b"x", &[]).await.unwrap();
             }

@@ -119,6 +119,20 @@ async fn a_route_may_take_more_than_the_others() {
 }
 
 #[tokio::test]
+async fn large_headers_pass_and_larger_ones_are_refused() {
+    let backend = TestBackend::start().await;
+    let mut config = config(&[], &[backend.address], HealthKind::Tcp);
+    config.lifecycle.max_header_bytes = 128 * 1024;
+    let gateway = started(config).await;
+    let cookie = |bytes: usize| format!("cookie: {}\r\n", "x".repeat(bytes));
+    let answer = get(gateway.address, "/web/Headers", &cookie(100_000)).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.len() > 100_000, "{}", answer.len());
+    let answer = get(gateway.address, "/web/Headers", &cookie(200_000)).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_stream_of_chunks_is_passed_on_as_it_comes() {
     let backend = TestBackend::start().await;
     let gateway = gateway(&backend, Vec::new()).await;

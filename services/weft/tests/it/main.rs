@@ -3,6 +3,7 @@
 
 mod ask;
 mod asset;
+mod cert;
 mod gateway;
 mod http;
 mod ingest;

@@ -1,6 +1,6 @@
 //! What is known from every source of a pool, and the list that follows from it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weft_balance::{Backend, Desired, Origin};
@@ -25,6 +25,8 @@ pub(super) struct Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) address: SocketAddr,
+    /// What was resolved to it; nothing for a literal address.
+    pub(super) host: Option<String>,
     /// Of an SRV record.
     pub(super) weight: Option<u32>,
     /// Of an SRV record: its priority among the others.
@@ -127,6 +129,18 @@ impl Table {
         !self.awaited && self.entries.iter().all(|entry| entry.origin == Origin::Config)
     }
 
+    /// What the backends of the list are called, by address; those that have no name are left out.
+    pub(super) fn names(&self) -> HashMap<String, String> {
+        let found = self.entries.iter().flat_map(|entry| &entry.found);
+        let mut names = HashMap::new();
+        for found in found {
+            if let Some(host) = &found.host {
+                names.entry(found.address.to_string()).or_insert_with(|| host.clone());
+            }
+        }
+        names
+    }
+
     /// The list that follows; the first to name an address decides its weight.
     pub(super) fn desired(&self) -> Vec<Desired> {
         let backends = self.entries.iter().flat_map(|entry| {
@@ -162,7 +176,7 @@ impl Entry {
         };
         match kind {
             Some(Kind::Literal(address)) => {
-                entry.found = vec![Found { address, weight: None, tier: None }];
+                entry.found = vec![Found { address, host: None, weight: None, tier: None }];
                 if place == Place::Config {
                     entry.origin = Origin::Config;
                 }

@@ -9,7 +9,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio_util::task::TaskTracker;
 
-use super::{Held, LinkBody, LinkError, connect, lock};
+use super::{Held, LinkBody, LinkError, Wire, lock};
 use crate::{
     BoxError, Replay,
     pool::{Pool, count},
@@ -21,6 +21,7 @@ const IDLE_LIMIT: usize = 64;
 /// The HTTP/1.1 connections of one owner to one backend.
 pub(crate) struct LentConnections<B> {
     address: String,
+    wire: Wire,
     pool: Arc<Pool>,
     tasks: TaskTracker,
     idle: Mutex<Vec<http1::SendRequest<Replay<B>>>>,
@@ -31,8 +32,8 @@ where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn new(address: &str, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
-        Self { address: address.to_owned(), pool, tasks, idle: Mutex::new(Vec::new()) }
+    pub(super) fn new(address: &str, wire: Wire, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
+        Self { address: address.to_owned(), wire, pool, tasks, idle: Mutex::new(Vec::new()) }
     }
 
     pub(super) async fn send(&self, request: Request<Replay<B>>) -> Result<Response<LinkBody<B>>, LinkError> {
@@ -57,7 +58,8 @@ where
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<Replay<B>>, LinkError> {
-        let stream = connect(&self.address, &self.pool).await.map_err(LinkError::connect)?;
+        let stream =
+            self.wire.connect_for_call(&self.address, &self.pool).await.map_err(LinkError::connect)?;
         let handshake = http1::Builder::new().max_headers(256).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(LinkError::connect)?;
         count(&self.pool.tally.connections);

@@ -20,7 +20,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::task::TaskTracker;
 
-use super::{Held, LinkBody, LinkError, Tasks, connect, lock};
+use super::{Held, LinkBody, LinkError, Tasks, Wire, lock};
 use crate::{
     BoxError, Replay,
     pool::{Pool, count},
@@ -51,6 +51,7 @@ const FIRST_STREAMS: usize = 1;
 /// The HTTP/2 connections of one owner to one backend.
 pub(crate) struct SharedConnections<B> {
     address: String,
+    wire: Wire,
     pool: Arc<Pool>,
     tasks: TaskTracker,
     /// The oldest first.
@@ -119,9 +120,10 @@ where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn new(address: &str, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
+    pub(super) fn new(address: &str, wire: Wire, pool: Arc<Pool>, tasks: TaskTracker) -> Self {
         Self {
             address: address.to_owned(),
+            wire,
             pool,
             tasks,
             open: Mutex::new(Vec::new()),
@@ -206,7 +208,7 @@ where
     }
 
     async fn connect(&self) -> Result<Place<B>, BoxError> {
-        let stream = connect(&self.address, &self.pool).await?;
+        let stream = self.wire.connect_for_call(&self.address, &self.pool).await?;
         let handshake = http2::Builder::new(Tasks(self.tasks.clone()))
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

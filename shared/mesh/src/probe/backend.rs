@@ -26,7 +26,7 @@ pub(super) struct Checks {
 impl Checks {
     pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, tasks: &TaskTracker) -> Self {
         let settings = Arc::clone(&pool.settings());
-        let session = Session::new(&settings, backend.address(), tasks);
+        let session = Session::new(&pool, backend.address(), tasks);
         let schedule = Schedule::new(settings.interval);
         Self { pool, backend, session, schedule, down: false }
     }

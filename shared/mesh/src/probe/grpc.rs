@@ -40,8 +40,9 @@ struct Watch {
 
 impl GrpcSession {
     pub(super) fn new(dial: Dial, authority: &str, service: &str, limit: Duration) -> Self {
-        let origin =
-            format!("http://{authority}").parse().map_err(|_| format!("{authority} is no authority"));
+        let scheme = if dial.wire.tls.is_some() { "https" } else { "http" };
+        let origin = format!("{scheme}://{authority}").parse();
+        let origin = origin.map_err(|_| format!("{authority} is no authority"));
         Self { dial, origin, service: service.to_owned(), limit, live: None }
     }
 

@@ -10,9 +10,9 @@ use tokio_util::{
 
 use super::{Check, grpc::GrpcSession, http::HttpSession};
 use crate::{
-    link,
-    pool::{Protocol, Settings},
-    tls::{ClientTls, Stream},
+    link::{self, Wire},
+    pool::{Pool, Protocol},
+    tls::Stream,
 };
 
 /// What was learned of a backend.
@@ -40,11 +40,15 @@ pub(super) enum Session {
 
 impl Session {
     /// Of a backend.
-    pub(super) fn new(settings: &Settings, address: &str, tasks: &TaskTracker) -> Self {
+    pub(super) fn new(pool: &Arc<Pool>, address: &str, tasks: &TaskTracker) -> Self {
+        let settings = pool.settings();
         let authority = settings.authority.as_deref().unwrap_or(address);
-        let dial = |protocol| {
-            let (address, tls) = (address.to_owned(), settings.tls.clone());
-            Dial { address, tls, protocol, tasks: tasks.clone() }
+        let dial = |protocol| Dial {
+            address: address.to_owned(),
+            // A check may speak another protocol than the calls.
+            wire: Wire { protocol, ..Wire::of(&settings) },
+            pool: Arc::clone(pool),
+            tasks: tasks.clone(),
         };
         match &settings.check {
             Check::Grpc { service } => {
@@ -92,15 +96,15 @@ impl Session {
 /// Makes a session's connections.
 pub(super) struct Dial {
     pub(super) address: String,
-    tls: Option<Arc<ClientTls>>,
-    protocol: Protocol,
+    pub(super) wire: Wire,
+    pool: Arc<Pool>,
     tasks: TaskTracker,
 }
 
 impl Dial {
     /// A connection, and where to run what drives it.
     pub(super) async fn connect(&self) -> io::Result<(TokioIo<Stream>, Lifeline)> {
-        let stream = link::secured(&self.address, self.tls.as_deref(), self.protocol).await?;
+        let stream = self.wire.connect(&self.address, &self.pool).await?;
         Ok((TokioIo::new(stream), Lifeline::new(&self.tasks)))
     }
 }

@@ -118,18 +118,17 @@ impl ClientTls {
         self.made.refresh()
     }
 
-    /// Secures a connection to an address. `protocol` is its name in ALPN; the peer has to agree to `h2`, and may be
+    /// Secures a connection to a host. `protocol` is its name in ALPN; the peer has to agree to `h2`, and may be
     /// silent on anything else.
     pub(crate) async fn secure(
         &self,
         stream: TcpStream,
-        address: &str,
+        host: &str,
         protocol: &'static [u8],
     ) -> io::Result<Stream> {
         let config = self.made.get().map_err(io::Error::other)?;
         let mut config = ClientConfig::clone(&config);
         config.alpn_protocols = vec![protocol.to_vec()];
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let name = parse(self.name.as_deref().unwrap_or(host))?;
         let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no TLS within {HANDSHAKE_TIMEOUT:?}"));

@@ -12,7 +12,8 @@ use rustls::{
     client::verify_server_name,
     pki_types::{CertificateDer, ServerName},
     server::{
-        ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier,
+        ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
     },
     sign::CertifiedKey,
     version::{TLS12, TLS13},
@@ -133,6 +134,11 @@ impl OfFiles for Server {
         }
         let mut config = builder.with_cert_resolver(Arc::new(ByName(certificates)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        if self.client_ca.is_some() {
+            // A session that is resumed is not verified again: not even whether its certificate has expired since.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         Ok(config)
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::TlsStream;
@@ -28,6 +28,17 @@ impl From<TcpStream> for Stream {
 }
 
 impl Stream {
+    /// Waits for the first byte without taking it. False when the other side has closed.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn has_bytes(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Plain(stream) => stream.peek(&mut [0]).await.map(|read| read > 0),
+            Self::Tls(stream) => stream.fill_buf().await.map(|bytes| !bytes.is_empty()),
+        }
+    }
+
     pub(super) fn secured(stream: impl Into<TlsStream<TcpStream>>) -> Self {
         Self::Tls(Box::new(stream.into()))
     }

@@ -2,15 +2,15 @@
 
 use http::{HeaderValue, Request, Uri, header, uri::Scheme};
 
-use crate::pool::Protocol;
+use crate::{link::Wire, pool::Protocol};
 
 /// Points a request at a backend. The authority the client asked for stays; without one it is the backend's.
-pub(super) fn point<B>(request: &mut Request<B>, backend: &str, protocol: Protocol, secure: bool) {
+pub(super) fn point<B>(request: &mut Request<B>, backend: &str, wire: &Wire) {
     let path = request.uri().path_and_query().cloned();
-    match protocol {
+    match wire.protocol {
         Protocol::Grpc => {
             let mut uri = http::uri::Parts::default();
-            uri.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
+            uri.scheme = Some(if wire.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
             uri.authority = request.uri().authority().cloned().or_else(|| backend.parse().ok());
             uri.path_and_query = path;
             if let Ok(uri) = Uri::from_parts(uri) {

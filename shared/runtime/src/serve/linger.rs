@@ -5,6 +5,7 @@
 //! after its connection has ended, until the client closes it too (RFC 9112 §9.6 says the same of HTTP/1.1).
 
 use std::{
+    future::Future,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
@@ -14,7 +15,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     runtime::Handle,
-    time::timeout,
+    time::{Sleep, sleep, timeout},
 };
 
 use weft_mesh::tls::Stream;
@@ -31,12 +32,20 @@ const MOST: u64 = 256 * 1024;
 pub(super) struct Lingering {
     /// Until it is dropped.
     stream: Option<Stream>,
+    /// How many bytes a client still owes, and until when; hyper would wait for the preface of HTTP/2 for ever.
+    owed: Option<(usize, Pin<Box<Sleep>>)>,
     scope: Scope,
 }
 
 impl Lingering {
     pub(super) fn new(stream: Stream, scope: &Scope) -> Self {
-        Self { stream: Some(stream), scope: scope.clone() }
+        Self { stream: Some(stream), owed: None, scope: scope.clone() }
+    }
+
+    /// Expects so many bytes within a time.
+    pub(super) fn expecting(mut self, bytes: usize, within: Duration) -> Self {
+        self.owed = Some((bytes, Box::pin(sleep(within))));
+        self
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
@@ -70,7 +79,17 @@ impl AsyncRead for Lingering {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream()?.poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let polled = self.stream()?.poll_read(cx, buffer);
+        let read = buffer.filled().len() - before;
+        let Some((owed, late)) = &mut self.owed else { return polled };
+        *owed = owed.saturating_sub(read);
+        if *owed == 0 {
+            self.owed = None;
+        } else if polled.is_pending() && late.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        polled
     }
 }
 

@@ -18,6 +18,8 @@ use crate::Scope;
 const FIRST_BYTES: Duration = Duration::from_secs(30);
 /// How long it may take once draining has begun: what it sends first is on its way by then.
 const FIRST_BYTES_DRAINING: Duration = Duration::from_millis(500);
+/// The same where TLS has to be agreed on first, which takes a few round trips.
+const HANDSHAKE_DRAINING: Duration = Duration::from_secs(2);
 /// How soon a preface that came in crumbs is looked at again.
 const CRUMBS: Duration = Duration::from_millis(5);
 /// How HTTP/2 begins (RFC 9113 §3.4). No other method begins so.
@@ -42,16 +44,25 @@ pub(super) async fn agree(
         let version = read(&stream, scope).await?;
         return Some((stream.into(), version));
     };
-    match scope.stopping.run_until_cancelled(tls.secure(stream)).await? {
-        Ok(stream) => {
-            let http2 = stream.agreed_on_http2().unwrap_or(false);
-            Some((stream, if http2 { Version::Http2 } else { Version::Http1 }))
-        }
-        Err(error) => {
-            tracing::debug!(%peer, %error, "no TLS");
-            None
-        }
-    }
+    let late = async {
+        scope.draining.cancelled().await;
+        sleep(HANDSHAKE_DRAINING).await;
+    };
+    // Only what a client has said something on is told to end: one that has just connected would meet a closed door.
+    let secured = async {
+        let mut stream = tls.secure(stream).await?;
+        let there = timeout(FIRST_BYTES, stream.has_bytes()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        Ok::<_, io::Error>(there.then_some(stream))
+    };
+    let agreed = tokio::select! {
+        biased;
+        () = scope.stopping.cancelled() => return None,
+        agreed = secured => agreed,
+        () = late => return None,
+    };
+    let stream = agreed.inspect_err(|error| tracing::debug!(%peer, %error, "no TLS")).ok()??;
+    let http2 = stream.agreed_on_http2().unwrap_or(false);
+    Some((stream, if http2 { Version::Http2 } else { Version::Http1 }))
 }
 
 /// Waits for the first bytes. `None` when there are none in time: the connection is to be closed.

@@ -27,27 +27,38 @@ struct Program {
     lines: Lines<BufReader<ChildStdout>>,
 }
 
+/// A script below `tests/interop`, with the libraries of its language. `name` is what it is counted as.
+fn command(name: &str, script: &str) -> Command {
+    let libraries = std::env::var_os(FOLDER_VARIABLE).map(PathBuf::from);
+    let libraries = libraries.unwrap_or_else(|| panic!("{FOLDER_VARIABLE} is not set: use tests/run.sh"));
+    let python = script.ends_with(".py");
+    let program = if python { libraries.join("venv/bin/python") } else { "node".into() };
+    weft_testkit::record_server(name).unwrap();
+    let mut command = Command::new(program);
+    command
+        .arg(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/interop")).join(script))
+        .env("WEFT_INTEROP_DESCRIPTORS", DESCRIPTORS)
+        .env("NODE_PATH", libraries.join("node_modules"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs a script to its end: whether it ended well, and what it printed.
+pub(crate) async fn run(name: &str, script: &str, arguments: &[&str]) -> (bool, String) {
+    let running = command(name, script).args(arguments).stdin(Stdio::null()).output();
+    let ended = timeout(DRIVE_LIMIT, running).await.expect("the script has not ended").unwrap();
+    (ended.status.success(), String::from_utf8_lossy(&ended.stdout).into_owned())
+}
+
 impl Program {
     fn start(peer: Peer, arguments: &[&str]) -> Self {
-        let libraries = std::env::var_os(FOLDER_VARIABLE).map(PathBuf::from);
-        let libraries = libraries.unwrap_or_else(|| panic!("{FOLDER_VARIABLE} is not set: use tests/run.sh"));
-        let sources = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/interop"));
-        let (name, program, script) = match peer {
-            Peer::Python => ("grpcio", libraries.join("venv/bin/python"), sources.join("python/peer.py")),
-            _ => ("grpc-js", "node".into(), sources.join("node/peer.js")),
+        let (name, script) = match peer {
+            Peer::Python => ("grpcio", "python/peer.py"),
+            _ => ("grpc-js", "node/peer.js"),
         };
-        weft_testkit::record_server(name).unwrap();
-        let mut child = Command::new(&program)
-            .arg(script)
-            .args(arguments)
-            .env("WEFT_INTEROP_DESCRIPTORS", DESCRIPTORS)
-            .env("NODE_PATH", libraries.join("node_modules"))
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let mut child = command(name, script).args(arguments).stdin(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Self { _child: child, input, lines: BufReader::new(output).lines() }
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use http::{HeaderName, HeaderValue, Method, uri::Authority};
 use weft_runtime::config::Problems;
 
-use crate::config::{Redirect, Route};
+use crate::config::{Cors, RateKey, RateLimit, Redirect, Route};
 
 /// Checks all routes, given the names of all pools.
 pub(super) fn validate(routes: &[Route], pools: &HashSet<&str>, problems: &mut Problems) {
@@ -19,6 +19,12 @@ pub(super) fn validate(routes: &[Route], pools: &HashSet<&str>, problems: &mut P
         }
         check_target(route, &key, problems);
         check_conditions(route, &key, problems);
+        for (i, limit) in route.rate_limits.iter().enumerate() {
+            check_rate(limit, &format!("{key}.rate_limits[{i}]"), problems);
+        }
+        if let Some(cors) = &route.cors {
+            check_cors(cors, &format!("{key}.cors"), problems);
+        }
         for (name, value) in [("timeout", route.timeout), ("max_timeout", route.max_timeout)] {
             if value.is_some_and(|value| value.is_zero()) {
                 problems.push(format!("{key}.{name}"), "must be longer than 0 s");
@@ -94,6 +100,39 @@ fn check_conditions(route: &Route, key: &str, problems: &mut Problems) {
         if header.value.as_ref().is_some_and(|value| HeaderValue::from_str(value).is_err()) {
             problems.push(format!("{key}.value"), "no header has such a value");
         }
+    }
+}
+
+fn check_rate(limit: &RateLimit, key: &str, problems: &mut Problems) {
+    if limit.requests == 0 || limit.burst == Some(0) {
+        problems.push(key, "requests and burst must be at least 1");
+    }
+    if limit.per.is_zero() {
+        problems.push(format!("{key}.per"), "must be longer than 0 s");
+    }
+    if RateKey::parse(&limit.key).is_none() {
+        let problem = format!("\"{}\": must be `address`, `header:<name>` or `route`", limit.key);
+        problems.push(format!("{key}.key"), problem);
+    }
+}
+
+fn check_cors(cors: &Cors, key: &str, problems: &mut Problems) {
+    if cors.origins.is_empty() {
+        problems.push(format!("{key}.origins"), "at least one is needed");
+    }
+    for origin in &cors.origins {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        if origin != "*" && host.is_none_or(|host| host.parse::<Authority>().is_err()) {
+            let problem = format!("\"{origin}\" is no origin, as in `https://chat.example.com`");
+            problems.push(format!("{key}.origins"), problem);
+        }
+    }
+    // Browsers refuse it, and it would let any page act for whoever looks at it.
+    if cors.credentials && cors.origins.iter().any(|origin| origin == "*") {
+        problems.push(format!("{key}.credentials"), "does not go with `*`");
+    }
+    if cors.expose_headers.iter().any(|name| name.parse::<HeaderName>().is_err()) {
+        problems.push(format!("{key}.expose_headers"), "must be names of headers");
     }
 }
 

@@ -60,6 +60,11 @@ struct System {
     servers: TokioResolver,
 }
 
+/// A name as certificates have it: without the dot of the root.
+fn spelled(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_owned()
+}
+
 impl Resolver {
     pub(super) fn new(nameservers: &[SocketAddr]) -> Self {
         Self { nameservers: nameservers.to_vec(), system: None, known: HashMap::new() }
@@ -72,7 +77,12 @@ impl Resolver {
         let known = self.known.entry(host.clone()).or_default();
         match system.addresses(&host, known).await {
             Reply::Records((addresses, until)) => {
-                let found = |ip| Found { address: SocketAddr::new(ip, port), weight: None, tier: None };
+                let found = |ip| Found {
+                    address: SocketAddr::new(ip, port),
+                    host: Some(spelled(&host)),
+                    weight: None,
+                    tier: None,
+                };
                 Ok(answer(addresses.into_iter().map(found).collect(), until))
             }
             Reply::Nothing(error) | Reply::Failed(error) => Err(error),
@@ -101,6 +111,7 @@ impl Resolver {
                     let port = record.port;
                     let at = |ip| Found {
                         address: SocketAddr::new(ip, port),
+                        host: Some(spelled(&record.target)),
                         weight: Some(weight),
                         tier: Some(tier),
                     };

@@ -30,7 +30,7 @@ use weft_mesh::{
     methods::{Method, Methods},
     terms::{Activity, Terms},
     timeout, trace,
-    upstream::Upstream,
+    upstream::{ResponseBody, Upstream},
 };
 use weft_runtime::Scope;
 
@@ -210,42 +210,53 @@ impl Forwarder {
         let way = self.inner.tables.way(self.inner.thread, View { grpc: true, ..view(&request, &path) });
         let to_grpc = matches!(&way, Some(Way::Forward(lane)) if lane.target.protocol == Protocol::Grpc);
         let method = common.contracts.method(&path).filter(|_| to_grpc);
-        if let (Dialect::Web(_), None) | (Dialect::Unary(_) | Dialect::Streaming(_), Some(_)) =
-            (dialect, &method)
-        {
-            request.extensions_mut().insert(dialect);
-        }
-        let refused = |request: &Request<()>, mut response: Response<Body>| {
-            let log = common.access_log.as_ref();
-            let whence = log.map(|log| Whence::of(log, request, caller.address, &Span::none()));
-            if let Some(Way::Forward(lane)) = &way {
-                lane.admit_page(request.headers().get(header::ORIGIN), response.headers_mut());
-            }
-            passage::refused(whence, "DPE", None, true, response)
-        };
-        match (dialect, method) {
+        let is_meant = match dialect {
+            Dialect::Native => false,
             // Without a route it is told so in its own way.
-            (Dialect::Web(web), _) if to_grpc || way.is_none() => {
-                web.answer(self.route(web.ask(request), caller.clone()).await)
-            }
+            Dialect::Web(_) => to_grpc || way.is_none(),
+            Dialect::Unary(_) | Dialect::Streaming(_) => method.is_some(),
+        };
+        drop(path);
+        if !is_meant {
+            return self.route(request.map(Source::Client), caller).await;
+        }
+        request.extensions_mut().insert(dialect);
+        match (dialect, method) {
+            (Dialect::Web(web), _) => web.answer(self.route(web.ask(request), caller).await),
             (Dialect::Unary(codec), Some(method)) => {
                 let asked = head(&request);
                 match Unary::ask(request, codec, method, &common.buffers) {
-                    Ok((call, request)) => call.answer(self.route(request, caller.clone()).await).await,
-                    Err(response) => refused(&asked, *response),
+                    Ok((call, request)) => call.answer(self.route(request, caller).await).await,
+                    Err(response) => self.refused(&asked, way.as_ref(), &caller, *response),
                 }
             }
             (Dialect::Streaming(codec), Some(method)) => {
                 let asked = head(&request);
                 match Streaming::ask(request, codec, method, &common.buffers) {
-                    Ok((call, request)) => call.answer(self.route(request, caller.clone()).await),
-                    Err(response) => refused(&asked, *response),
+                    Ok((call, request)) => call.answer(self.route(request, caller).await),
+                    Err(response) => self.refused(&asked, way.as_ref(), &caller, *response),
                 }
             }
-            (Dialect::Native | Dialect::Web(_) | Dialect::Unary(_) | Dialect::Streaming(_), _) => {
-                self.route(request.map(Source::Client), caller.clone()).await
+            (Dialect::Native | Dialect::Unary(_) | Dialect::Streaming(_), _) => {
+                self.route(request.map(Source::Client), caller).await
             }
         }
+    }
+
+    /// The refusal of a request that cannot be said in gRPC, as the answer of the route that it leads to.
+    fn refused(
+        &self,
+        request: &Request<()>,
+        way: Option<&Way>,
+        caller: &Caller,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
+        let log = self.inner.common.access_log.as_ref();
+        let whence = log.map(|log| Whence::of(log, request, caller.address, &Span::none()));
+        if let Some(Way::Forward(lane)) = way {
+            lane.admit_page(request.headers().get(header::ORIGIN), response.headers_mut());
+        }
+        passage::refused(whence, "DPE", None, true, response)
     }
 
     /// Finds the way of a request and sends it.
@@ -264,33 +275,11 @@ impl Forwarder {
         }
         let lane = match inner.tables.way(inner.thread, view) {
             Some(Way::Forward(lane)) => lane,
-            Some(Way::Redirect(rule, bounds)) => {
-                let scheme = caller::scheme(view.headers, &caller, &bounds.trusted);
-                let to = rule.redirection.as_ref();
-                let response = to.map(|to| redirect(to, view, request.uri(), scheme));
-                let response = response.unwrap_or_else(|| Response::new(Body::empty()));
-                return passage::refused(whence(&Span::none()), "-", Some(&rule), grpc, response);
-            }
-            None => {
-                let Some(response) = answer::no_route(&request, grpc) else {
-                    return answer::health(&common.scope.ready);
-                };
-                common.metrics.unrouted();
-                return passage::refused(whence(&Span::none()), "NR", None, grpc, response);
-            }
+            other => return self.answer_elsewhere(other, view, &request, &caller, whence),
         };
         let client = caller::client(view.headers, &caller, &lane.bounds.trusted);
         let rated = lane.limits.take(client, view.headers);
-        let admitted = match rated {
-            Some((_, Rated::TooEarly(retry_after))) => {
-                common.metrics.rate_limited(&lane.rule);
-                Err(("RL", MeshError::RateLimited { retry_after }))
-            }
-            _ => self.admit(&lane).ok_or_else(|| {
-                common.metrics.shed(&lane.rule);
-                ("UO", MeshError::Overloaded)
-            }),
-        };
+        let admitted = self.enter(&lane, rated.map(|(_, verdict)| verdict));
         let mut response = match admitted {
             Err((flag, error)) => {
                 let response = answer::refuse(error, grpc);
@@ -311,6 +300,48 @@ impl Forwarder {
         }
         lane.admit_page(origin.as_ref(), response.headers_mut());
         response
+    }
+
+    /// The answer to a request that is not forwarded.
+    fn answer_elsewhere(
+        &self,
+        way: Option<Way>,
+        view: View<'_>,
+        request: &Request<Source>,
+        caller: &Caller,
+        whence: impl Fn(&Span) -> Option<Box<Whence>>,
+    ) -> Response<Body> {
+        let whence = || whence(&Span::none());
+        if let Some(Way::Redirect(rule, bounds)) = way {
+            let scheme = caller::scheme(view.headers, caller, &bounds.trusted);
+            let to = rule.redirection.as_ref();
+            let response = to.map(|to| redirect(to, view, request.uri(), scheme));
+            let response = response.unwrap_or_else(|| Response::new(Body::empty()));
+            return passage::refused(whence(), "-", Some(&rule), view.grpc, response);
+        }
+        let common = &self.inner.common;
+        let Some(response) = answer::no_route(request, view.grpc) else {
+            return answer::health(&common.scope.ready);
+        };
+        common.metrics.unrouted();
+        passage::refused(whence(), "NR", None, view.grpc, response)
+    }
+
+    /// A place for a call, or why it gets none: its flag and what it is told.
+    fn enter(
+        &self,
+        lane: &Lane,
+        rated: Option<Rated>,
+    ) -> Result<passage::Admitted, (&'static str, MeshError)> {
+        let metrics = &self.inner.common.metrics;
+        if let Some(Rated::TooEarly(retry_after)) = rated {
+            metrics.rate_limited(&lane.rule);
+            return Err(("RL", MeshError::RateLimited { retry_after }));
+        }
+        self.admit(lane).ok_or_else(|| {
+            metrics.shed(&lane.rule);
+            ("UO", MeshError::Overloaded)
+        })
     }
 
     /// The answer to a web page that asks whether it may send a request, on a route that says who may.
@@ -373,26 +404,13 @@ impl Forwarder {
         let complaint = request.extensions().get::<Complaint>().cloned();
         let request = request.map(|body| Replay::new(Metered::new(body, received.clone(), limit, activity)));
         match target.upstream.call(request, &terms, &mut passage.course).await {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                match asked.filter(|asked| asked.is_granted(&response)) {
-                    Some(asked) => {
-                        asked.open(response, passage, terms.idle, (caller, &self.inner.common.scope))
-                    }
-                    None => {
-                        passage.betrayed(response, "it changed the protocol in a way that was not asked for")
-                    }
-                }
+            Ok(response) if asked.is_some() || response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                self.open(asked, response, passage, terms, caller)
             }
-            // Over HTTP/2 any success would be the consent.
-            Ok(response) if asked.is_some_and(|asked| asked.needs_other_than(response.status())) => {
-                passage.betrayed(response, "it answered instead of changing the protocol")
-            }
-            Ok(mut response) => {
-                headers::strip_hop_by_hop(response.headers_mut());
+            Ok(response) => {
                 // Only gRPC can say in the middle of a response that there is more to be had elsewhere.
                 terms.stream_ends = target.stream_ends(Instant::now()).filter(|_| grpc);
-                let response = Forwarded::begin(response, passage, terms);
-                response.map(|body| Body::forwarded(self.inner.unread.watch(body)))
+                self.pass_on(response, passage, terms)
             }
             Err(_) if received.bytes() > limit => passage.refuse(MeshError::TooLarge { limit }),
             Err(error) => {
@@ -402,6 +420,39 @@ impl Forwarder {
                 passage.refuse(own.unwrap_or(error))
             }
         }
+    }
+
+    /// A backend's answer where a WebSocket was asked for, or where one came unasked.
+    fn open(
+        &self,
+        asked: Option<Asked>,
+        response: Response<ResponseBody<Metered>>,
+        passage: Passage,
+        terms: Terms,
+        caller: Caller,
+    ) -> Response<Body> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return match asked.filter(|asked| asked.is_granted(&response)) {
+                Some(asked) => asked.open(response, passage, terms.idle, (caller, &self.inner.common.scope)),
+                None => passage.betrayed(response, "it changed the protocol in a way that was not asked for"),
+            };
+        }
+        // Over HTTP/2 any success would be the consent.
+        if asked.is_some_and(|asked| asked.needs_other_than(response.status())) {
+            return passage.betrayed(response, "it answered instead of changing the protocol");
+        }
+        self.pass_on(response, passage, terms)
+    }
+
+    fn pass_on(
+        &self,
+        mut response: Response<ResponseBody<Metered>>,
+        passage: Passage,
+        terms: Terms,
+    ) -> Response<Body> {
+        headers::strip_hop_by_hop(response.headers_mut());
+        let response = Forwarded::begin(response, passage, terms);
+        response.map(|body| Body::forwarded(self.inner.unread.watch(body)))
     }
 
     /// Ends calls whose time is over although their clients read nothing, for as long as this thread forwards.

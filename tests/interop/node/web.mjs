@@ -83,7 +83,7 @@ const cases = {
     await fails(client.unaryCall({ responseStatus: { code: Code.Aborted, message } }), Code.Aborted, message);
   },
   async unimplemented_method(client) {
-    await fails(client.unimplementedCall({}), Code.Unimplemented);
+    await fails(client.unimplementedMethod({}), Code.Unimplemented);
   },
   async deadline(client) {
     const responseParameters = [{ size: 1, intervalUs: 60_000_000 }];

@@ -280,8 +280,9 @@ async fn a_killed_replica_costs_the_posts_in_flight_and_a_rolling_restart_nothin
     assert!(posts <= CALLERS, "{posts} failed, but no more than {CALLERS} can have been in flight");
 
     scene.replicas[0].1 = replica(victim);
-    eventually(LIMIT, || scene.gateway.sends_to(victim)).await;
+    // Where it was ejected for what it failed, only a call that it answers brings it back.
     let callers = Callers::start(scene.address);
+    eventually(LIMIT, || scene.gateway.sends_to(victim)).await;
     for (address, program) in &mut scene.replicas {
         // As in a cluster: first unready, and when nobody calls it any more, the end.
         program.signal("USR1").await;

@@ -13,8 +13,9 @@ const BACKENDS: [(&str, &[&str]); 4] = [
 ];
 
 /// Files below `rpc.rs` that may name tonic, with the reason.
-const TONIC_FILES: [(&str, &str); 4] = [
+const TONIC_FILES: [(&str, &str); 5] = [
     ("services/gateway/src/forward/answer.rs", "a forwarder answers in gRPC's own codes"),
+    ("services/gateway/src/translate/codes.rs", "a status of gRPC is read, to be said in another protocol"),
     ("services/gateway/src/stats.rs", "a client of every service's statistics"),
     ("services/database/src/read_through.rs", "a client of the cache"),
     ("services/queue/src/handler/document.rs", "a client of the database and the assets"),

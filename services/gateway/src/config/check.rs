@@ -9,7 +9,7 @@ use weft_balance::{MAX_WEIGHT, retry::MOST_ATTEMPTS};
 use weft_mesh::{discovery::Target, tls};
 use weft_runtime::config::Problems;
 
-use super::{Balance, Config, HashOn, Pool, balance::code, network};
+use super::{Balance, Config, HashOn, Health, Pool, balance::code, network};
 
 pub(super) fn validate(config: &Config, problems: &mut Problems) {
     problems.require(!config.listeners.is_empty(), "listeners", "at least one is needed");
@@ -62,7 +62,21 @@ fn check_pool(pool: &Pool, key: &str, problems: &mut Problems) {
                 .push(format!("{key}.weight"), format!("must be 1 to {MAX_WEIGHT}, is {}", backend.weight));
         }
     }
-    let health = &pool.health;
+    check_health(&pool.health, key, problems);
+    for (name, value) in [("refresh", pool.refresh), ("timeout", pool.timeout)] {
+        if value.is_zero() {
+            problems.push(format!("{key}.{name}"), "must be longer than 0 s");
+        }
+    }
+    check_balance(pool, key, problems);
+    if let Some(method) = &pool.stats_method
+        && method.split('/').filter(|part| !part.is_empty()).count() != 2
+    {
+        problems.push(format!("{key}.stats_method"), format!("\"{method}\" is not package.Service/Method"));
+    }
+}
+
+fn check_health(health: &Health, key: &str, problems: &mut Problems) {
     for (name, value) in [("interval", health.interval), ("timeout", health.timeout)] {
         if value.is_zero() {
             problems.push(format!("{key}.health.{name}"), "must be longer than 0 s");
@@ -80,17 +94,6 @@ fn check_pool(pool: &Pool, key: &str, problems: &mut Problems) {
     }
     if health.authority.as_ref().is_some_and(|authority| authority.parse::<Authority>().is_err()) {
         problems.push(format!("{key}.health.authority"), "must be host or host:port");
-    }
-    for (name, value) in [("refresh", pool.refresh), ("timeout", pool.timeout)] {
-        if value.is_zero() {
-            problems.push(format!("{key}.{name}"), "must be longer than 0 s");
-        }
-    }
-    check_balance(pool, key, problems);
-    if let Some(method) = &pool.stats_method
-        && method.split('/').filter(|part| !part.is_empty()).count() != 2
-    {
-        problems.push(format!("{key}.stats_method"), format!("\"{method}\" is not package.Service/Method"));
     }
 }
 

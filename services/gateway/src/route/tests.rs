@@ -1,3 +1,5 @@
+//! Which route counts, and what becomes of a request's target.
+
 use http::{HeaderMap, Uri};
 
 use super::*;

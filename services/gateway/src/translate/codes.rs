@@ -5,7 +5,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use prost::Message as _;
 use serde_json::{Value, json};
-use tonic::{Code, Status};
+pub(super) use tonic::Code;
+use tonic::Status;
 
 use crate::forward::Body;
 

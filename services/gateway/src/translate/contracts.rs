@@ -129,19 +129,21 @@ mod tests {
             field: vec![field("type_url", 1, Type::String), field("value", 2, Type::Bytes)],
             ..Default::default()
         };
+        let leaf = prost_types::DescriptorProto { name: Some("Leaf".into()), ..Default::default() };
         let file = prost_types::FileDescriptorProto {
             name: Some("google/protobuf/any.proto".into()),
             package: Some("google.protobuf".into()),
             syntax: Some("proto3".into()),
-            message_type: vec![message],
+            message_type: vec![message, leaf],
             ..Default::default()
         };
         let mut pool = DescriptorPool::new();
         pool.add_file_descriptor_proto(file).unwrap();
         let any = pool.get_message_by_name(ANY).unwrap();
         let nested = |depth: usize| {
-            (0..depth).fold(Vec::new(), |value, _| {
-                prost_types::Any { type_url: format!("x/{ANY}"), value }.encode_to_vec()
+            (0..depth).fold(Vec::new(), |value, packed| {
+                let name = if packed == 0 { "google.protobuf.Leaf" } else { ANY };
+                prost_types::Any { type_url: format!("x/{name}"), value }.encode_to_vec()
             })
         };
         to_json(any.clone(), &nested(3)).unwrap();

@@ -11,13 +11,12 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use serde_json::{Map, Value, json};
-use tonic::Code;
 use weft_mesh::BoxError;
 
 use super::{
     Buffers, Codec, Complaint, Source,
     buffer::Patience,
-    codes::Failure,
+    codes::{Code, Failure},
     contracts::{from_json, to_json},
     envelope::{Boundary, COMPRESSED, CutShort, Reader, wrap},
     unary::{ask_in_grpc, unsupported},

@@ -12,13 +12,12 @@ use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
-use tonic::Code;
 use weft_mesh::BoxError;
 
 use super::{
     Buffers, Codec, Complaint, Source, become_grpc,
     buffer::{Held, Patience, TooMuch},
-    codes::Failure,
+    codes::{Code, Failure},
     contracts::{from_json, to_json},
     envelope::{COMPRESSED, Reader, wrap},
 };

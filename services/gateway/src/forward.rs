@@ -3,140 +3,47 @@
 mod answer;
 mod caller;
 mod headers;
+mod lane;
 mod metered;
 mod passage;
+mod request;
 mod response;
 mod tunnel;
 mod unread;
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Uri, header};
-use http_body::Body as _;
+use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use ipnet::IpNet;
-use tracing::{Instrument, Span, field::Empty};
-use weft_balance::{
-    Class,
-    retry::{Deadline, Limits},
-};
-use weft_mesh::{
-    Replay,
-    context::TIMEOUT_HEADER,
-    error::MeshError,
-    methods::{Method, Methods},
-    terms::{Activity, Terms},
-    timeout, trace,
-    upstream::{ResponseBody, Upstream},
-};
+use tracing::{Instrument, Span};
+use weft_mesh::{Replay, error::MeshError, methods::Methods, terms::Terms, upstream::ResponseBody};
 use weft_runtime::Scope;
 
 pub(crate) use answer::seconds;
 pub(crate) use caller::Caller;
 pub(crate) use headers::strip_hop_by_hop;
+pub(crate) use lane::{Bounds, Lane, Target, Way};
 pub(crate) use metered::Metered;
 pub use response::Body;
 
 use crate::{
     access_log::AccessLog,
-    config::{self, Config, HashOn, Overload, Priority, Protocol},
+    config::Protocol,
     gate::{self, Gate},
-    metrics::{Durations, Metrics},
-    rate::{self, Verdict as Rated},
-    route::{Redirection, Rule, View, normalised},
+    metrics::Metrics,
+    rate::Verdict as Rated,
+    route::{View, normalised},
     table::Tables,
     translate::{self, Buffers, Complaint, Contracts, Dialect, Source, Streaming, Unary},
 };
 use passage::{Begun, Passage, Whence};
+use request::{head, host, http_method, is_grpc, prepare, redirect, span, terms, view};
 use response::Forwarded;
 use tunnel::Asked;
 use unread::Unread;
-
-/// A pool as one forwarding thread has it.
-pub(crate) struct Target {
-    upstream: Arc<Upstream<Metered>>,
-    protocol: Protocol,
-    timeout: Duration,
-    hash_on: Option<HashOn>,
-    /// Zero for any.
-    max_stream_age: Duration,
-}
-
-impl Target {
-    pub(crate) fn new(upstream: Arc<Upstream<Metered>>, config: &config::Pool) -> Self {
-        let hash_on = config.hash_on.as_deref().and_then(HashOn::parse);
-        Self {
-            upstream,
-            protocol: config.protocol,
-            timeout: config.timeout,
-            hash_on,
-            max_stream_age: config.max_stream_age,
-        }
-    }
-
-    /// When a stream that begins now ends here: after its age, a tenth more or less.
-    fn stream_ends(&self, now: Instant) -> Option<Instant> {
-        let age = self.max_stream_age;
-        let jittered = age.mul_f64(0.2f64.mul_add(fastrand::f64(), 0.9));
-        if age.is_zero() { None } else { now.checked_add(jittered) }
-    }
-
-    /// What keeps this call together with others like it.
-    fn key(&self, headers: &HeaderMap) -> Option<u64> {
-        self.hash_on.as_ref().and_then(|on| on.value(headers)).map(weft_balance::hash)
-    }
-}
-
-/// What becomes of the calls of a route.
-#[derive(Clone)]
-pub(crate) enum Way {
-    /// They are forwarded.
-    Forward(Arc<Lane>),
-    /// They are sent elsewhere.
-    Redirect(Arc<Rule>, Arc<Bounds>),
-}
-
-/// Where the calls of a route are forwarded to, and what holds for them.
-pub(crate) struct Lane {
-    pub(crate) rule: Rule,
-    pub(crate) target: Arc<Target>,
-    /// Counts the route's calls on all threads.
-    pub(crate) gate: Gate,
-    pub(crate) durations: Durations,
-    /// How many of its calls may come in a time.
-    pub(crate) limits: rate::Limits,
-    pub(crate) bounds: Arc<Bounds>,
-}
-
-impl Lane {
-    /// Lets a web page of another origin read an answer, where the route says who may.
-    fn admit_page(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
-        if let Some(cors) = &self.rule.cors {
-            cors.admit(headers, origin);
-        }
-    }
-}
-
-/// What holds for the calls of all routes together.
-pub(crate) struct Bounds {
-    max_in_flight: usize,
-    overload: Overload,
-    /// Proxies whose word counts.
-    trusted: Vec<IpNet>,
-}
-
-impl Bounds {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            max_in_flight: config.lifecycle.max_in_flight,
-            overload: config.overload.clone(),
-            trusted: config.trusted_proxies.iter().filter_map(|proxy| config::network(proxy)).collect(),
-        }
-    }
-}
 
 /// What all forwarding threads share.
 #[derive(Clone)]
@@ -459,139 +366,4 @@ impl Forwarder {
     pub(crate) async fn sweep(&self) {
         self.inner.unread.sweep().await;
     }
-}
-
-/// Makes of a request what a backend over HTTP/1.1 is asked: for itself, not for the client's connection, and with word
-/// of who asks. Returns that the client wants a WebSocket, if it does.
-fn prepare(lane: &Lane, request: &mut Request<Source>, caller: &Caller) -> Option<Asked> {
-    let asked = Asked::of(request);
-    let (rewriting, host) = (&lane.rule.rewriting, host(request).to_owned());
-    let headers = request.headers_mut();
-    headers::strip_hop_by_hop(headers);
-    headers::join_cookies(headers);
-    if headers.get(header::TE).is_some_and(|te| te != "trailers") {
-        headers.remove(header::TE);
-    }
-    caller::introduce(headers, caller, &host, &lane.bounds.trusted);
-    // What the target names counts, and not a second host beside it (RFC 9112 §3.2.2).
-    if let Ok(host) = HeaderValue::try_from(rewriting.host.as_deref().unwrap_or(&host)) {
-        headers.insert(header::HOST, host);
-    }
-    if let Some(path) = rewriting.path_and_query(request.uri()) {
-        *request.uri_mut() = path.into();
-    }
-    match &asked {
-        Some(asked) => asked.ask(request),
-        // A body of unknown length is one with any method; hyper would leave it out of a GET.
-        None if !request.body().is_end_stream()
-            && !request.headers().contains_key(header::CONTENT_LENGTH) =>
-        {
-            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        None => {}
-    }
-    asked
-}
-
-/// A request without its body, for what is said of it when that is gone.
-fn head<B>(request: &Request<B>) -> Request<()> {
-    let mut head = Request::new(());
-    (*head.method_mut(), *head.uri_mut()) = (request.method().clone(), request.uri().clone());
-    (*head.headers_mut(), *head.extensions_mut()) = (request.headers().clone(), request.extensions().clone());
-    head
-}
-
-/// What a route is found by.
-fn view<'a, B>(request: &'a Request<B>, path: &'a str) -> View<'a> {
-    View {
-        grpc: is_grpc(request.headers()),
-        method: request.method().as_str(),
-        host: host(request),
-        path,
-        headers: request.headers(),
-    }
-}
-
-/// The answer that sends a client elsewhere.
-fn redirect(to: &Redirection, view: View<'_>, uri: &Uri, scheme: &str) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::from_u16(to.status).unwrap_or(StatusCode::FOUND);
-    if let Ok(location) = HeaderValue::try_from(to.location(view, uri, scheme)) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    response
-}
-
-/// What holds for a call: by its headers, its route, and what contracts say of its method.
-fn terms(lane: &Lane, request: &Request<Source>, passage: &Passage) -> Result<Terms, MeshError> {
-    let (rule, method, grpc) = (&lane.rule, passage.method(), passage.grpc());
-    let idempotent = method.idempotent || rule.idempotent;
-    let limits = Limits { default: Some(rule.timeout.unwrap_or(lane.target.timeout)), max: rule.max_timeout };
-    Ok(Terms {
-        deadline: Deadline::new(asked(request.headers())?, limits, Instant::now()),
-        idempotent,
-        peek: grpc && idempotent && !method.streaming,
-        grpc,
-        key: lane.target.key(request.headers()),
-        class: match rule.priority {
-            Priority::Interactive => Class::Interactive,
-            Priority::Batch => Class::Batch,
-        },
-        idle: rule.idle_timeout.map(Activity::new),
-        method,
-        trace_attempts: weft_runtime::telemetry::traces_are_exported(),
-        stream_ends: None,
-    })
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn host<B>(request: &Request<B>) -> &str {
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    authority.or_else(|| request.headers().get(header::HOST)?.to_str().ok()).unwrap_or_default()
-}
-
-/// GET, HEAD and the other safe methods may be repeated (RFC 9110 §9.2.2); what carries a body is left to the route.
-fn http_method(request: &Request<Source>) -> Method {
-    Method::unknown(request.method().is_safe())
-}
-
-/// The time a client gives its call.
-fn asked(headers: &HeaderMap) -> Result<Option<Duration>, MeshError> {
-    let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(None) };
-    let asked = value.to_str().ok().and_then(timeout::parse);
-    asked.map(Some).ok_or(MeshError::Metadata { field: "grpc-timeout", problem: "is not a timeout" })
-}
-
-fn span(request: &Request<Source>, grpc: bool) -> Span {
-    let path = request.uri().path();
-    let span = if grpc {
-        let method = path.trim_start_matches('/');
-        tracing::info_span!(
-            "forward",
-            otel.name = method,
-            otel.kind = "server",
-            rpc.system.name = "grpc",
-            rpc.method = method,
-            server.address = Empty,
-            rpc.response.status_code = Empty,
-            weft.attempts = Empty,
-        )
-    } else {
-        let method = request.method().as_str();
-        tracing::info_span!(
-            "forward",
-            otel.name = method,
-            otel.kind = "server",
-            http.request.method = method,
-            url.path = path,
-            server.address = Empty,
-            http.response.status_code = Empty,
-            weft.attempts = Empty,
-        )
-    };
-    trace::adopt(&span, request.headers());
-    span
 }

@@ -295,7 +295,8 @@ async fn a_killed_replica_costs_the_posts_in_flight_and_a_rolling_restart_nothin
     // uvicorn sends a head and its body one after the other: what has begun is cut, and cannot be begun again.
     let begun = |answer: &String| answer.contains(" after: HTTP/1.1 200");
     assert!(gets.iter().all(begun), "they are sent again: {gets:#?}");
-    assert!(posts.len() <= CALLERS, "no more can have been in flight: {posts:#?}");
+    // What was in flight, and what was sent on a kept connection before its end had been seen.
+    assert!(posts.len() <= 2 * CALLERS, "no more can have been under way: {posts:#?}");
 
     scene.replicas[0].1 = replica(victim);
     // Where it was ejected for what it failed, only a call that it answers brings it back.

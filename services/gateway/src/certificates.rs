@@ -35,10 +35,20 @@ impl Certificates {
         scope.tasks.spawn(draining.run_until_cancelled_owned(async move {
             loop {
                 ticks.tick().await;
+                if !this.are_used() {
+                    continue;
+                }
                 let this = Arc::clone(&this);
                 let _ = tasks.spawn_blocking(move || this.refresh()).await;
             }
         }));
+    }
+
+    /// Whether there are any.
+    fn are_used(&self) -> bool {
+        let pools = &self.tables.load().pools;
+        self.listeners.iter().any(Option::is_some)
+            || pools.values().any(|entry| entry.pool.settings().tls.is_some())
     }
 
     /// Reads what has changed. It is in force for connections made from now on.

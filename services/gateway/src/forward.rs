@@ -128,6 +128,7 @@ impl Forwarder {
             return self.route(request.map(Source::Client), caller).await;
         }
         request.extensions_mut().insert(dialect);
+        common.metrics.translated(dialect.label());
         match (dialect, method) {
             (Dialect::Web(web), _) => web.answer(self.route(web.ask(request), caller).await),
             (Dialect::Unary(codec), Some(method)) => {

@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     duration: Histogram<f64>,
     shed: Counter<u64>,
     rate_limited: Counter<u64>,
+    translated: Counter<u64>,
     unrouted: Counter<u64>,
 }
 
@@ -95,6 +96,7 @@ impl Metrics {
                 "weft_gateway_calls_rate_limited",
                 "Calls refused because too many came in a time",
             ),
+            translated: counter("weft_gateway_calls_translated", "Calls of clients that do not speak gRPC"),
             unrouted: counter("weft_gateway_calls_unrouted", "Calls that no route matches"),
         }
     }
@@ -117,6 +119,11 @@ impl Metrics {
     /// Notes a call that was refused because too many came in a time.
     pub(crate) fn rate_limited(&self, rule: &Rule) {
         self.rate_limited.add(1, &labels(rule));
+    }
+
+    /// Notes a call that comes in another protocol than it goes on in.
+    pub(crate) fn translated(&self, protocol: &'static str) {
+        self.translated.add(1, &[KeyValue::new("protocol", protocol)]);
     }
 
     /// Notes a call that no route matches.

@@ -4,7 +4,7 @@
 //! it as the burst allows. Nothing has to be refilled, and a key whose moment has passed is as good as unknown.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,8 +22,6 @@ use crate::{
 const SHARDS: usize = 16;
 /// Keys that are remembered in each: a million in all, some 50 MB.
 const KEYS_PER_SHARD: usize = 64 * 1024;
-/// Of how many one is forgotten when there is no room.
-const SAMPLE: usize = 8;
 /// Nanoseconds between two looks for keys that can be forgotten, when there are too many.
 const SWEEP_INTERVAL: u64 = 1_000_000_000;
 
@@ -39,12 +37,14 @@ pub(crate) struct Rates {
 #[derive(Debug, Default)]
 struct Shard {
     of_keys: HashMap<u64, u64>,
+    /// The keys as they came.
+    order: VecDeque<u64>,
     /// When those that have passed were looked for last.
     swept: u64,
 }
 
 impl Shard {
-    /// Sets the moment of a key. Where all are in use, another one is forgotten: of a few, the one that is due first.
+    /// Sets the moment of a key. Where all are in use, the one that is known for the longest is forgotten.
     fn set(&mut self, key: u64, moment: u64, now: u64) {
         if let Some(known) = self.of_keys.get_mut(&key) {
             *known = moment;
@@ -53,13 +53,14 @@ impl Shard {
         if self.of_keys.len() >= KEYS_PER_SHARD && now.saturating_sub(self.swept) >= SWEEP_INTERVAL {
             self.swept = now;
             self.of_keys.retain(|_, moment| *moment > now);
+            self.order.retain(|key| self.of_keys.contains_key(key));
         }
-        if self.of_keys.len() >= KEYS_PER_SHARD {
-            let few = self.of_keys.iter().take(SAMPLE);
-            if let Some(first) = few.min_by_key(|(_, moment)| **moment).map(|(key, _)| *key) {
-                self.of_keys.remove(&first);
-            }
+        if self.of_keys.len() >= KEYS_PER_SHARD
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.of_keys.remove(&oldest);
         }
+        self.order.push_back(key);
         self.of_keys.insert(key, moment);
     }
 }
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn more_keys_than_are_remembered_are_limited_too_and_old_ones_make_room() {
         let limits = limits(&[(1, 10 * SECOND, None, "address")]);
-        let most = u32::try_from(2 * SHARDS * KEYS_PER_SHARD).unwrap();
+        let most = u32::try_from(SHARDS * KEYS_PER_SHARD / 4 * 5).unwrap();
         let take = |n: u32, at| {
             let now = limits.rates.began + at;
             limits.take_at(IpAddr::from(n.to_be_bytes()), &HeaderMap::new(), now).unwrap().1

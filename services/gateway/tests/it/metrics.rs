@@ -92,6 +92,10 @@ async fn calls_are_counted_under_the_names_of_grpc_and_of_envoy() {
     scrape.is(&format!("weft_gateway_backend_calls_total{{{of_backend}}}"), 10);
     scrape.is("weft_gateway_calls_unrouted_total", 1);
     scrape.is("weft_gateway_calls_shed_total{pool=\"echo\",route=\"grpc.testing.Full\"}", 1);
+    let json = "POST /weft.cache.v1.CacheService/Get HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                content-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    http(listener.local_addr().unwrap(), json).await;
+    Scrape::of(&program).await.is("weft_gateway_calls_translated_total{protocol=\"connect\"}", 1);
     drop(held);
     program.stop().await;
 }

@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use weft_gateway::{HeaderMatch, HealthKind, Redirect, Rewrite, Route};
+use weft_gateway::{Cors, HeaderMatch, HealthKind, Redirect, Rewrite, Route};
 use weft_runtime::Running;
 
 use crate::{backend::TestBackend, client::http, config, started};
@@ -115,6 +115,49 @@ async fn a_route_may_take_more_than_the_others() {
     let answer = http(gateway.address, &post("/web/Echo")).await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("REQUEST_TOO_LARGE"), "{answer}");
     assert!(http(gateway.address, &post("/web/upload/Echo")).await.contains("\r\nhello\r\n"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_a_listed_origin_may_call_and_read_refusals_too() {
+    let backend = TestBackend::start().await;
+    let cors = || Some(Cors { origins: vec!["https://chat.example".into()], ..Cors::default() });
+    let routes = vec![
+        Route { cors: cors(), max_request_bytes: Some(2), ..Route::path("/web/shared/", "web") },
+        Route { cors: cors(), methods: vec!["POST".into()], ..Route::path("/web/own/", "web") },
+    ];
+    let gateway = gateway(&backend, routes).await;
+    let ask = async |method: &str, path: &str, origin: &str, more: &str| {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+        http(gateway.address, &format!("{head}origin: {origin}\r\n{more}\r\n")).await
+    };
+    let (page, other) = ("https://chat.example", "https://evil.example");
+    let preflight = "access-control-request-method: POST\r\naccess-control-request-headers: x-a\r\n";
+    let answer = ask("OPTIONS", "/web/shared/Get", page, preflight).await;
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    for expected in [
+        "access-control-allow-origin: https://chat.example",
+        "access-control-allow-methods: POST",
+        "access-control-allow-headers: x-a",
+        "access-control-max-age: 3600",
+    ] {
+        assert!(answer.contains(expected), "{expected} is not in {answer}");
+    }
+    let answer = ask("OPTIONS", "/web/shared/Get", other, preflight).await;
+    assert!(answer.starts_with("HTTP/1.1 204") && !answer.contains("allow-origin"), "{answer}");
+    assert_eq!(backend.calls(), 0, "it is answered here");
+
+    let allowed = "access-control-allow-origin: https://chat.example";
+    assert!(ask("GET", "/web/shared/Get", page, "").await.contains(allowed));
+    let answer = ask("GET", "/web/shared/Get", other, "").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("allow-origin"), "{answer}");
+    assert!(answer.contains("vary: origin"), "{answer}");
+    let refused = ask("POST", "/web/shared/Echo", page, "content-length: 3\r\n\r\nabc").await;
+    assert!(refused.starts_with("HTTP/1.1 413") && refused.contains(allowed), "{refused}");
+    // A route is found by the method that is to come; without `cors` the backend answers.
+    assert!(ask("OPTIONS", "/web/own/Get", page, preflight).await.contains(allowed));
+    let get = "access-control-request-method: GET\r\n";
+    assert!(!ask("OPTIONS", "/web/own/Get", page, get).await.contains("allow-origin"));
     gateway.stop().await;
 }
 

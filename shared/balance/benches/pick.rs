@@ -123,11 +123,12 @@ fn churn() {
         let picks = [(); 2].map(|()| scope.spawn(pick));
         while picks.iter().any(|picks| !picks.is_finished()) {
             changes += 1;
-            let before = backends.list();
             let stays = (0..16).filter(|index| index % 5 != changes % 5);
             backends.reconcile(&stays.map(|index| desired(index, 0)).collect::<Vec<_>>());
-            let new = |backend: &&Arc<_>| !before.iter().any(|known| Arc::ptr_eq(known, backend));
-            all.extend(backends.list().iter().filter(new).cloned());
+            // One that comes back is the one that went.
+            let new = |backend: &&Arc<_>| !all.iter().any(|known| Arc::ptr_eq(known, backend));
+            let new: Vec<_> = backends.list().iter().filter(new).cloned().collect();
+            all.extend(new);
             thread::yield_now();
         }
     });

@@ -108,7 +108,10 @@ pub(super) fn terms(lane: &Lane, request: &Request<Source>, passage: &Passage) -
 }
 
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
+    // Not `application/grpc-web`: a backend that speaks that by itself has its status in the body.
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 pub(super) fn host<B>(request: &Request<B>) -> &str {
@@ -157,4 +160,24 @@ pub(super) fn span(request: &Request<Source>, grpc: bool) -> Span {
     };
     trace::adopt(&span, request.headers());
     span
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_told_from_what_begins_like_it() {
+        let is = |content_type: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+            is_grpc(&headers)
+        };
+        assert!(["application/grpc", "application/grpc+proto", "application/grpc;x=y"].iter().all(|t| is(t)));
+        assert!(
+            !["application/grpc-web", "application/grpc-web-text+proto", "application/json"]
+                .iter()
+                .any(|t| is(t))
+        );
+    }
 }

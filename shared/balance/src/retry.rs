@@ -73,14 +73,21 @@ impl Default for Policy {
     }
 }
 
-/// Whether a repetition needs no place in the budget: the first one of a call whose connection broke.
+/// Whether a repetition needs no place in the budget: the first one of a call whose connection broke, or whose backend
+/// hangs: it let the time of an attempt go by and answered nobody else in it either (`silent`).
 ///
 /// A replica that dies takes all its calls with it at once: a half of them where there are two, far more than any share
 /// that is meant for failures in passing. They cannot make an overload worse either, since a broken connection carries
-/// no second wave, and whoever is gone is found out at the next connect.
+/// no second wave, and whoever is gone is found out at the next connect. One that hangs does the same; one that has too
+/// much to do still answers somebody, and what it is late with needs its place.
 #[must_use]
-pub fn is_free(verdict: &Verdict, history: History) -> bool {
-    verdict.cause == Cause::Broken && history.number() == 1
+pub fn is_free(verdict: &Verdict, history: History, silent: bool) -> bool {
+    let gone = match verdict.cause {
+        Cause::Broken => true,
+        Cause::FirstByteTimeout => silent,
+        _ => false,
+    };
+    gone && history.number() == 1
 }
 
 /// What to do after an attempt.

@@ -180,7 +180,7 @@ where
             };
             course.verdict = Some(ended.verdict);
             drop(place.take());
-            let (again, taken) = self.again(&ended.verdict, began.elapsed(), course);
+            let (again, taken) = self.again(&ended.verdict, began, course);
             let Some((next, after)) = again else { return settled(ended, before) };
             (body, place) = (next, taken);
             if let Some(after) = after {
@@ -195,12 +195,13 @@ where
     fn again(
         &mut self,
         verdict: &Verdict,
-        took: Duration,
+        began: Instant,
         course: &mut Course,
     ) -> (Option<(Replay<B>, Option<Duration>)>, Option<retry::Retry>) {
         let pool = &self.upstream.pool;
-        let decision = self.decide(verdict, took, self.keeper.can_repeat());
-        let free = retry::is_free(verdict, self.history);
+        let decision = self.decide(verdict, began.elapsed(), self.keeper.can_repeat());
+        let silent = course.backend.as_ref().is_some_and(|backend| !backend.has_answered_since(began));
+        let free = retry::is_free(verdict, self.history, silent);
         let (decision, place) = if free { (decision, None) } else { pool.budget.claim(decision) };
         match (decision, self.next(decision)) {
             (Decision::Again { after, transparent }, Some(next)) => {

@@ -138,7 +138,8 @@ impl Backend {
     }
 
     /// Whether it has shown that since a time.
-    pub(crate) fn has_answered_since(&self, began: Instant) -> bool {
+    #[must_use]
+    pub fn has_answered_since(&self, began: Instant) -> bool {
         self.answered.load(Ordering::Relaxed) >= self.epoch.moment(began).0
     }
 

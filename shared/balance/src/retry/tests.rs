@@ -427,13 +427,17 @@ fn the_executed_states_that_never_were() {
 }
 
 #[test]
-fn only_the_first_repetition_after_a_broken_connection_is_free() {
+fn only_the_first_repetition_after_a_broken_connection_or_a_hang_is_free() {
     let broken = classify(&Ending::from(How::Broken));
     let reset = classify(&Ending::from(How::Reset { code: 2 }));
     let first = History::default();
-    assert!(is_free(&broken, first));
-    assert!(!is_free(&broken, first.sent_again(&broken, false)));
-    assert!(!is_free(&reset, first));
+    assert!(is_free(&broken, first, false));
+    assert!(!is_free(&broken, first.sent_again(&broken, false), false));
+    assert!(!is_free(&reset, first, true));
+    let late = verdict(How::TimedOut(Timeout::FirstByte));
+    assert!(is_free(&late, first, true));
+    assert!(!is_free(&late, first, false), "others were answered: it is busy");
+    assert!(!is_free(&late, first.sent_again(&late, false), true));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The `.proto` files under `weft/` are the source of truth, comments included; everything here is generated from them
 //! at build time. One module per package: [`cache::v1`], [`database::v1`], [`queue::v1`], [`assets::v1`],
-//! [`gateway::v1`].
+//! [`gateway::v1`], and [`common::v1`] for what they say alike.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ macro_rules! package {
     };
 }
 
+package!(common, "weft.common.v1");
 package!(cache, "weft.cache.v1");
 package!(database, "weft.database.v1");
 package!(queue, "weft.queue.v1");

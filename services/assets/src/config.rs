@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use weft_runtime::config::{Admin, Lifecycle, Problems, Secret, Telemetry, duration};
+use weft_runtime::config::{Admin, Keys, Lifecycle, Problems, Secret, Telemetry, duration};
 
 use crate::storage::S3Settings;
 
@@ -22,6 +22,8 @@ pub struct Config {
     pub lifecycle: Lifecycle,
     /// Logs, traces and metrics.
     pub telemetry: Telemetry,
+    /// The keys by which it believes who calls, and signs its own calls. Default: none, everybody is believed.
+    pub identity: Keys,
     /// Where assets are kept without S3, and uploads are spooled in any case. Default `.weft/assets`.
     pub data_dir: PathBuf,
     /// Where bytes are kept.
@@ -116,6 +118,7 @@ impl Default for Config {
             admin: Admin::at("127.0.0.1:7204"),
             lifecycle: Lifecycle::default(),
             telemetry: Telemetry::default(),
+            identity: Keys::default(),
             data_dir: ".weft/assets".into(),
             storage: StorageConfig::default(),
             max_asset_bytes: 64 * 1024 * 1024,
@@ -204,6 +207,10 @@ impl weft_runtime::Config for Config {
 
     fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+
+    fn identity(&self) -> &Keys {
+        &self.identity
     }
 
     fn operator_names() -> &'static [(&'static str, &'static str)] {

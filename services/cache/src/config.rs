@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_balance::Thresholds;
-use weft_runtime::config::{Admin, Lifecycle, Problems, Secret, Telemetry, duration};
+use weft_runtime::config::{Admin, Keys, Lifecycle, Problems, Secret, Telemetry, duration};
 
 use crate::{
     store::{memory::MemoryLimits, redis, redis::RedisSettings},
@@ -23,6 +23,8 @@ pub struct Config {
     pub lifecycle: Lifecycle,
     /// Logs, traces and metrics.
     pub telemetry: Telemetry,
+    /// The keys by which it believes who calls, and signs its own calls. Default: none, everybody is believed.
+    pub identity: Keys,
     /// Time to live of values stored without one, 1 s to 30 days. Default `1h`: long enough for a working session,
     /// short enough that a lost invalidation heals within it.
     #[serde(with = "duration")]
@@ -82,6 +84,7 @@ impl Default for Config {
             admin: Admin::at("127.0.0.1:7201"),
             lifecycle: Lifecycle::default(),
             telemetry: Telemetry::default(),
+            identity: Keys::default(),
             default_ttl: Duration::from_secs(3600),
             max_value_bytes: 1024 * 1024,
             max_request_bytes: 16 * 1024 * 1024,
@@ -127,6 +130,10 @@ impl weft_runtime::Config for Config {
 
     fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+
+    fn identity(&self) -> &Keys {
+        &self.identity
     }
 
     fn operator_names() -> &'static [(&'static str, &'static str)] {

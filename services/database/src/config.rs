@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use weft_mesh::Peer;
-use weft_runtime::config::{Admin, Lifecycle, Problems, Secret, Telemetry, duration};
+use weft_runtime::config::{Admin, Keys, Lifecycle, Problems, Secret, Telemetry, duration};
 
 use crate::{
     failpoint::Point,
@@ -23,6 +23,8 @@ pub struct Config {
     pub lifecycle: Lifecycle,
     /// Logs, traces and metrics.
     pub telemetry: Telemetry,
+    /// The keys by which it believes who calls, and signs its own calls. Default: none, everybody is believed.
+    pub identity: Keys,
     /// Where the embedded database lives. Default `.weft/database`.
     pub data_dir: PathBuf,
     /// The database itself.
@@ -109,6 +111,7 @@ impl Default for Config {
             admin: Admin::at("127.0.0.1:7202"),
             lifecycle: Lifecycle::default(),
             telemetry: Telemetry::default(),
+            identity: Keys::default(),
             data_dir: PathBuf::from(".weft/database"),
             database: Database::default(),
             cache,
@@ -204,6 +207,10 @@ impl weft_runtime::Config for Config {
 
     fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+
+    fn identity(&self) -> &Keys {
+        &self.identity
     }
 
     fn operator_names() -> &'static [(&'static str, &'static str)] {

@@ -123,7 +123,8 @@ async fn open(
 }
 
 fn channel(name: &str, peer: &Peer, scope: &Scope) -> Option<Channel> {
-    peer.is_configured().then(|| Channel::new(name, peer, &scope.tasks, scope.draining.clone()))
+    let channel = || Channel::new(name, peer, &scope.tasks, scope.draining.clone());
+    peer.is_configured().then(|| channel().signed_by(scope.signer.clone(), name))
 }
 
 /// The service is as ready as its database, until it drains.

@@ -33,6 +33,11 @@ impl Pools {
         (table.version, table.pools.values().cloned().collect())
     }
 
+    /// The service of Weft that a pool's backends are.
+    pub(crate) fn audience(&self, entry: &Entry) -> Option<String> {
+        self.0.load().audience(&entry.config)
+    }
+
     fn get(&self, name: &str) -> Result<Arc<Entry>, Error> {
         self.0.load().pools.get(name).cloned().ok_or_else(|| Error::UnknownPool(name.to_owned()))
     }

@@ -35,11 +35,16 @@ impl Certificates {
         scope.tasks.spawn(draining.run_until_cancelled_owned(async move {
             loop {
                 ticks.tick().await;
-                if !this.are_used() {
-                    continue;
+                if this.are_used() {
+                    let this = Arc::clone(&this);
+                    let _ = tasks.spawn_blocking(move || this.refresh()).await;
                 }
-                let this = Arc::clone(&this);
-                let _ = tasks.spawn_blocking(move || this.refresh()).await;
+                let auth = Arc::clone(this.tables.load().auth());
+                if auth.is_configured() {
+                    let read = Arc::clone(&auth);
+                    let _ = tasks.spawn_blocking(move || read.look_at_files()).await;
+                    auth.follow().await;
+                }
             }
         }));
     }

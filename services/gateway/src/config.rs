@@ -1,5 +1,6 @@
 //! Listeners, pools and routes.
 
+mod auth;
 mod balance;
 mod check;
 mod rate;
@@ -14,8 +15,9 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use weft_mesh::tls;
-use weft_runtime::config::{Admin, Lifecycle, Origin, Problems, Telemetry, duration};
+use weft_runtime::config::{Admin, Keys, Lifecycle, Origin, Problems, Telemetry, duration};
 
+pub use auth::{Auth, CertificateHolder, Issuer, Permission};
 pub(crate) use balance::HashOn;
 pub use balance::{Balance, Outlier, Panic, Retry, SlowStart};
 pub(crate) use rate::RateKey;
@@ -36,6 +38,10 @@ pub struct Config {
     pub lifecycle: Lifecycle,
     /// What it tells of itself.
     pub telemetry: Telemetry,
+    /// Who is believed to be whom, and who may call what. Default: nobody is asked.
+    pub auth: Auth,
+    /// The key with which it tells services who calls, and those that it believes itself. Default: none.
+    pub identity: Keys,
     /// Networks of proxies before this one, such as `10.0.0.0/8`, or single addresses: what they say of a client
     /// (`X-Forwarded-For` and the like) is passed on; from anybody else it is taken for a lie. Default: none.
     pub trusted_proxies: Vec<String>,
@@ -64,6 +70,23 @@ pub struct Config {
 /// A network, or the one of a single address.
 pub(crate) fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+impl Config {
+    /// The service of Weft that a pool's backends are.
+    pub(crate) fn audience(&self, pool: &Pool) -> Option<String> {
+        if let Some(identity) = &pool.identity {
+            return Some(identity.clone()).filter(|identity| !identity.is_empty());
+        }
+        let services = self.routes.iter().filter(|route| route.pool == pool.name);
+        services.filter_map(|route| weft_service(route.grpc_service.as_deref()?)).next().map(str::to_owned)
+    }
+}
+
+/// The service in a pattern for its contracts: `weft.<service>.v1…`.
+fn weft_service(pattern: &str) -> Option<&str> {
+    let (service, version) = pattern.strip_prefix("weft.")?.split_once('.')?;
+    version.starts_with("v1").then_some(service)
 }
 
 /// How changes of the configuration file are taken over while the gateway runs.
@@ -137,6 +160,10 @@ pub struct Pool {
     pub name: String,
     /// `grpc` (the default) or `http`.
     pub protocol: Protocol,
+    /// The service of Weft that its backends are: they are told who calls in a way that can be believed, where
+    /// `identity.key` is set; others are told the user's name in `weft-user`. Default: as routes for `weft.<service>.v1`
+    /// lead to it; empty for none.
+    pub identity: Option<String>,
     /// How connections to its backends are secured, health checks included. Default: not at all.
     pub tls: Option<tls::Client>,
     /// `least_connections` (the default), `round_robin`, `peak_ewma` or `rendezvous`.
@@ -200,6 +227,7 @@ impl Default for Pool {
         Self {
             name: String::new(),
             protocol: Protocol::default(),
+            identity: None,
             tls: None,
             balance: Balance::default(),
             hash_on: None,
@@ -310,6 +338,8 @@ impl Default for Config {
             admin: Admin::at("127.0.0.1:7090"),
             lifecycle: Lifecycle { max_connection_age: Duration::from_secs(30 * 60), ..Lifecycle::default() },
             telemetry: Telemetry::default(),
+            auth: Auth::default(),
+            identity: Keys::default(),
             trusted_proxies: Vec::new(),
             nameservers: Vec::new(),
             pools: vec![
@@ -329,16 +359,7 @@ impl Default for Config {
                 ),
                 pool("assets-http", Protocol::Http, "127.0.0.1:7104", None),
             ],
-            routes: vec![
-                Route::grpc("weft.cache.v1.*", "cache"),
-                Route::grpc("weft.database.v1.*", "database"),
-                Route::grpc("weft.queue.v1.*", "queue"),
-                Route::grpc("weft.assets.v1.*", "assets"),
-                // Every service reflects every contract, so any of them can answer for all.
-                Route::grpc("grpc.reflection.*", "database"),
-                Route::path("/assets/", "assets-http"),
-                Route::path("/files/", "assets-http"),
-            ],
+            routes: default_routes(),
             descriptor_sets: Vec::new(),
             overload: Overload::default(),
             access_log: None,
@@ -346,6 +367,20 @@ impl Default for Config {
             origin: None,
         }
     }
+}
+
+/// Weft's services, and the paths of assets.
+fn default_routes() -> Vec<Route> {
+    vec![
+        Route::grpc("weft.cache.v1.*", "cache"),
+        Route::grpc("weft.database.v1.*", "database"),
+        Route::grpc("weft.queue.v1.*", "queue"),
+        Route::grpc("weft.assets.v1.*", "assets"),
+        // Every service reflects every contract, so any of them can answer for all.
+        Route::grpc("grpc.reflection.*", "database"),
+        Route::path("/assets/", "assets-http"),
+        Route::path("/files/", "assets-http"),
+    ]
 }
 
 impl weft_runtime::Config for Config {
@@ -368,6 +403,14 @@ impl weft_runtime::Config for Config {
 
     fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+
+    fn identity(&self) -> &Keys {
+        &self.identity
+    }
+
+    fn authenticates(&self) -> bool {
+        self.auth.is_configured()
     }
 
     fn remember(&mut self, origin: Origin<Self>) {

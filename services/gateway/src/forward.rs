@@ -3,6 +3,7 @@
 mod answer;
 mod caller;
 mod headers;
+mod identity;
 mod lane;
 mod metered;
 mod passage;
@@ -19,7 +20,9 @@ use std::{
 use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tracing::{Instrument, Span};
-use weft_mesh::{Replay, error::MeshError, methods::Methods, terms::Terms, upstream::ResponseBody};
+use weft_mesh::{
+    Replay, context::Caller as User, error::MeshError, methods::Methods, terms::Terms, upstream::ResponseBody,
+};
 use weft_runtime::Scope;
 
 pub(crate) use answer::seconds;
@@ -35,7 +38,7 @@ use crate::{
     gate::{self, Gate},
     metrics::Metrics,
     rate::Verdict as Rated,
-    route::{View, normalised},
+    route::{View, normalised, unescaped},
     table::Tables,
     translate::{self, Buffers, Complaint, Contracts, Dialect, Source, Streaming, Unary},
 };
@@ -57,6 +60,15 @@ pub(crate) struct Common {
     pub(crate) buffers: Buffers,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) scope: Scope,
+}
+
+/// What becomes of a request.
+#[allow(clippy::large_enum_variant, reason = "it is there for a moment")]
+enum Route {
+    /// It goes this way.
+    Way(Option<Way>),
+    /// It is answered here, with that flag in the access log.
+    Answered(&'static str, Response<Body>),
 }
 
 /// Forwards the calls of one thread. Clones are the same.
@@ -167,40 +179,69 @@ impl Forwarder {
         passage::refused(whence, "DPE", None, true, response)
     }
 
-    /// Finds the way of a request and sends it.
+    /// Finds the way of a request, asks who makes it, and sends it.
     async fn route(self, request: Request<Source>, caller: Caller) -> Response<Body> {
+        let way = self.decide(&request);
+        let user = match &way {
+            Route::Way(Some(Way::Forward(lane))) => identity::admit(lane, &request).await,
+            _ => Ok(None),
+        };
+        self.follow((way, user), request, caller).await
+    }
+
+    fn decide(&self, request: &Request<Source>) -> Route {
+        let (inner, path) = (&self.inner, normalised(request.uri().path()));
+        let view = view(request, &path);
+        if let Some(response) = self.preflight(view, request, request.headers().get(header::ORIGIN)) {
+            return Route::Answered("-", response);
+        }
+        // What is behind this may read it in the other way.
+        let other = unescaped(request.uri().path());
+        if other.is_some_and(|other| !inner.tables.agree(view, &other)) {
+            return Route::Answered("DPE", answer::refuse(MeshError::Path, view.grpc));
+        }
+        Route::Way(inner.tables.way(inner.thread, view))
+    }
+
+    /// Sends a request on its way, on somebody's behalf, if there is room.
+    async fn follow(
+        self,
+        (way, user): (Route, Result<Option<User>, MeshError>),
+        request: Request<Source>,
+        caller: Caller,
+    ) -> Response<Body> {
         let grpc = is_grpc(request.headers());
+        let inner = Arc::clone(&self.inner);
         let path = normalised(request.uri().path());
         let view = view(&request, &path);
-        let inner = Arc::clone(&self.inner);
         let common = &inner.common;
         let whence = |span: &Span| {
             common.access_log.as_ref().map(|log| Whence::of(log, &request, caller.address, span))
         };
         let origin = request.headers().get(header::ORIGIN).cloned();
-        if let Some(response) = self.preflight(view, &request, origin.as_ref()) {
-            return passage::refused(whence(&Span::none()), "-", None, grpc, response);
-        }
-        let lane = match inner.tables.way(inner.thread, view) {
-            Some(Way::Forward(lane)) => lane,
-            other => return self.answer_elsewhere(other, view, &request, &caller, whence),
+        let lane = match way {
+            Route::Way(Some(Way::Forward(lane))) => lane,
+            Route::Way(other) => return self.answer_elsewhere(other, view, &request, &caller, whence),
+            Route::Answered(flag, response) => {
+                return passage::refused(whence(&Span::none()), flag, None, grpc, response);
+            }
         };
-        let client = caller::client(view.headers, &caller, &lane.bounds.trusted);
-        let rated = lane.limits.take(client, view.headers);
-        let admitted = self.enter(&lane, rated.map(|(_, verdict)| verdict));
+        let address = caller::client(view.headers, &caller, &lane.bounds.trusted);
+        let rated = lane.limits.take(identity::client(&lane, address, &user), view.headers);
+        let admitted = self.enter(&lane, rated.map(|(_, verdict)| verdict), user);
         let mut response = match admitted {
             Err((flag, error)) => {
                 let response = answer::refuse(error, grpc);
                 passage::refused(whence(&Span::none()), flag, Some(&lane.rule), grpc, response)
             }
-            Ok(inside) => {
+            Ok((inside, user)) => {
                 let exported = weft_runtime::telemetry::traces_are_exported();
                 let span = if exported { span(&request, grpc) } else { Span::none() };
                 let method = if grpc { common.methods.get(view.path) } else { http_method(&request) };
                 let begun = Begun { method, grpc, span: span.clone(), whence: whence(&span) };
                 let passage = Passage::begin(common.metrics.clone(), &lane, inside, begun);
                 drop(path);
-                self.send(Arc::clone(&lane), request, passage, caller).instrument(span).await
+                self.send(Arc::clone(&lane), request, passage, (caller, user)).instrument(span).await
             }
         };
         if let Some((limit, rated)) = rated {
@@ -240,16 +281,23 @@ impl Forwarder {
         &self,
         lane: &Lane,
         rated: Option<Rated>,
-    ) -> Result<passage::Admitted, (&'static str, MeshError)> {
+        user: Result<Option<User>, MeshError>,
+    ) -> Result<(passage::Admitted, Option<User>), (&'static str, MeshError)> {
         let metrics = &self.inner.common.metrics;
         if let Some(Rated::TooEarly(retry_after)) = rated {
             metrics.rate_limited(&lane.rule);
             return Err(("RL", MeshError::RateLimited { retry_after }));
         }
-        self.admit(lane).ok_or_else(|| {
+        // After the limits, which are for those who are guessing too.
+        let user = user.map_err(|error| {
+            metrics.denied(&lane.rule);
+            ("UAEX", error)
+        })?;
+        let inside = self.admit(lane).ok_or_else(|| {
             metrics.shed(&lane.rule);
             ("UO", MeshError::Overloaded)
-        })
+        })?;
+        Ok((inside, user))
     }
 
     /// The answer to a web page that asks whether it may send a request, on a route that says who may.
@@ -289,7 +337,7 @@ impl Forwarder {
         lane: Arc<Lane>,
         mut request: Request<Source>,
         mut passage: Passage,
-        caller: Caller,
+        (caller, user): (Caller, Option<User>),
     ) -> Response<Body> {
         let (target, grpc, received) = (&lane.target, passage.grpc(), passage.received());
         let mut terms = match terms(&lane, &request, &passage) {
@@ -298,6 +346,9 @@ impl Forwarder {
         };
         passage.keyed(terms.key);
         caller::forget_lies(request.headers_mut(), &caller, &lane.bounds.trusted);
+        if let Err(error) = identity::introduce(&lane, request.headers_mut(), user.as_ref()) {
+            return passage.refuse(error);
+        }
         let asked = match target.protocol {
             Protocol::Http => prepare(&lane, &mut request, &caller),
             // A service of gRPC has no use for any other method, and a tunnel would go to all of it.

@@ -19,6 +19,7 @@
 
 mod access_log;
 pub mod admin;
+mod auth;
 mod certificates;
 mod config;
 mod error;
@@ -43,10 +44,12 @@ use weft_runtime::{Assembly, Scope, Service};
 
 use access_log::AccessLog;
 use admin::Pools;
+use auth::Operators;
 use certificates::Certificates;
 pub use config::{
-    Backend, Balance, Config, Cors, HeaderMatch, Health, HealthKind, Listener, Outlier, Overload, Panic,
-    Pool, Priority, Protocol, RateLimit, Redirect, Reload, Retry, Rewrite, Route, SlowStart,
+    Auth, Backend, Balance, CertificateHolder, Config, Cors, HeaderMatch, Health, HealthKind, Issuer,
+    Listener, Outlier, Overload, Panic, Permission, Pool, Priority, Protocol, RateLimit, Redirect, Reload,
+    Retry, Rewrite, Route, SlowStart,
 };
 use forward::Common;
 use metrics::Metrics;
@@ -67,7 +70,7 @@ impl Service for Gateway {
     async fn assemble(config: Config, scope: Scope) -> anyhow::Result<Assembly> {
         let threads = worker::threads(config.workers);
         let (methods, contracts) = methods(&config)?;
-        let tables = Tables::start(&config, threads, &methods, &scope);
+        let tables = Tables::start(&config, threads, &methods, &scope)?;
         let pools = Pools::new(Arc::clone(&tables));
         let access_log =
             config.access_log.as_deref().map(AccessLog::open).transpose().context("access_log")?;
@@ -92,14 +95,24 @@ impl Service for Gateway {
         let certificates = Certificates::new(&config, Arc::clone(&tables));
         certificates.follow(&config, &scope);
         let workers = Workers::start(threads, &tables, &certificates, &common, &scope)?;
+        let operators = Arc::new(Operators(Arc::clone(&tables)));
         let reloader = Reloader::new(config, tables, certificates, scope.clone());
         reloader.start();
-        let rpc = rpc::Rpc::new(pools, metrics, reloader);
+        let rpc = rpc::Rpc::new(pools, metrics, reloader, scope.signer.clone());
         scope.ready.set(Ok(()));
         Ok(Assembly::default()
             .with_acceptor(Arc::new(workers))
+            .with_operators(operators)
             .with_admin_grpc(GatewayServiceServer::new(rpc)))
     }
+}
+
+/// Checks a file of API keys, as `auth.api_keys` names one.
+///
+/// # Errors
+/// With what is wrong with it.
+pub fn check_api_keys(path: &std::path::Path) -> anyhow::Result<()> {
+    Ok(auth::Keys::check(path)?)
 }
 
 /// The methods that are known: Weft's own, and those of the files that the configuration names.

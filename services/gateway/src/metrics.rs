@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     /// `weft_gateway_call_duration_seconds`.
     duration: Histogram<f64>,
     shed: Counter<u64>,
+    denied: Counter<u64>,
     rate_limited: Counter<u64>,
     translated: Counter<u64>,
     unrouted: Counter<u64>,
@@ -92,6 +93,10 @@ impl Metrics {
                 ])
                 .build(),
             shed: counter("weft_gateway_calls_shed", "Calls refused because too many were in flight"),
+            denied: counter(
+                "weft_gateway_calls_denied",
+                "Calls refused because nobody knows who makes them, or because the caller may not",
+            ),
             rate_limited: counter(
                 "weft_gateway_calls_rate_limited",
                 "Calls refused because too many came in a time",
@@ -114,6 +119,11 @@ impl Metrics {
     /// Notes a call that was refused because too many were in flight.
     pub(crate) fn shed(&self, rule: &Rule) {
         self.shed.add(1, &labels(rule));
+    }
+
+    /// Notes a call that was refused because nobody knows who makes it, or because the caller may not.
+    pub(crate) fn denied(&self, rule: &Rule) {
+        self.denied.add(1, &labels(rule));
     }
 
     /// Notes a call that was refused because too many came in a time.

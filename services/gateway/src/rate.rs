@@ -129,11 +129,19 @@ impl Default for Rates {
 impl Rates {
     /// What a call would come to under a limit, and how that is noted. One without the header that is the limit's key is
     /// not limited by it.
-    fn look(&self, limit: &Limit, client: IpAddr, headers: &HeaderMap, now: u64) -> Option<(Verdict, Note)> {
-        let key = match &limit.key {
-            RateKey::Route => self.hasher.hash_one(&limit.name),
-            RateKey::Address => self.hasher.hash_one((&limit.name, network(client))),
-            RateKey::Header(name) => self.hasher.hash_one((&limit.name, headers.get(name)?.as_bytes())),
+    fn look(
+        &self,
+        limit: &Limit,
+        client: Client<'_>,
+        headers: &HeaderMap,
+        now: u64,
+    ) -> Option<(Verdict, Note)> {
+        let Client { address, user } = client;
+        let key = match (&limit.key, user) {
+            (RateKey::Route, _) => self.hasher.hash_one(&limit.name),
+            (RateKey::User, Some(user)) => self.hasher.hash_one((&limit.name, user)),
+            (RateKey::Address | RateKey::User, _) => self.hasher.hash_one((&limit.name, network(address))),
+            (RateKey::Header(name), _) => self.hasher.hash_one((&limit.name, headers.get(name)?.as_bytes())),
         };
         let due = self.shard(key).of_keys.get(&key).copied().unwrap_or(0).max(now);
         let ahead = due - now;
@@ -177,6 +185,14 @@ fn network(address: IpAddr) -> u128 {
     }
 }
 
+/// Whose call it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client<'a> {
+    pub(crate) address: IpAddr,
+    /// Where that is known.
+    pub(crate) user: Option<&'a str>,
+}
+
 /// Limits of a route with the moments that they share.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -187,11 +203,11 @@ pub(crate) struct Limits {
 impl Limits {
     /// Counts a call, unless a limit refuses it. The first limit that does, else the one that it comes closest to; `None`
     /// without limits.
-    pub(crate) fn take(&self, client: IpAddr, headers: &HeaderMap) -> Option<(&Limit, Verdict)> {
+    pub(crate) fn take(&self, client: Client<'_>, headers: &HeaderMap) -> Option<(&Limit, Verdict)> {
         if self.limits.is_empty() { None } else { self.take_at(client, headers, Instant::now()) }
     }
 
-    fn take_at(&self, client: IpAddr, headers: &HeaderMap, now: Instant) -> Option<(&Limit, Verdict)> {
+    fn take_at(&self, client: Client<'_>, headers: &HeaderMap, now: Instant) -> Option<(&Limit, Verdict)> {
         let now = self.rates.since(now);
         let (mut closest, mut notes): (Option<(&Limit, Verdict)>, Vec<Note>) = (None, Vec::new());
         for limit in &self.limits {
@@ -223,9 +239,13 @@ mod tests {
         Limits { limits: of.iter().enumerate().map(limit).collect(), rates: Arc::default() }
     }
 
-    fn take(limits: &Limits, client: &str, at: Duration) -> Verdict {
-        let now = limits.rates.began + at;
-        limits.take_at(client.parse().unwrap(), &HeaderMap::new(), now).unwrap().1
+    const fn from(address: IpAddr) -> Client<'static> {
+        Client { address, user: None }
+    }
+
+    fn take(limits: &Limits, client: &str, time: Duration) -> Verdict {
+        let now = limits.rates.began + time;
+        limits.take_at(from(client.parse().unwrap()), &HeaderMap::new(), now).unwrap().1
     }
 
     fn passes(limits: &Limits, client: &str, at: Duration) -> bool {
@@ -278,9 +298,23 @@ mod tests {
     }
 
     #[test]
+    fn a_user_is_one_wherever_the_calls_come_from_and_nobody_is_the_address() {
+        let limits = limits(&[(1, 10 * SECOND, None, "user")]);
+        let take = |address: &str, user| {
+            let client = Client { address: address.parse().unwrap(), user };
+            limits.take(client, &HeaderMap::new()).map(|(_, verdict)| matches!(verdict, Verdict::Pass { .. }))
+        };
+        assert_eq!(take("::1", Some("ada")), Some(true));
+        assert_eq!(take("192.0.2.1", Some("ada")), Some(false));
+        assert_eq!(take("::1", Some("bob")), Some(true));
+        assert_eq!([take("::1", None), take("::1", None)], [Some(true), Some(false)]);
+    }
+
+    #[test]
     fn a_call_without_the_header_is_not_limited_by_it() {
         let limits = limits(&[(1, 10 * SECOND, None, "header:x-key")]);
-        let take = |headers: &HeaderMap| limits.take("::1".parse().unwrap(), headers).map(|taken| taken.1);
+        let take =
+            |headers: &HeaderMap| limits.take(from("::1".parse().unwrap()), headers).map(|taken| taken.1);
         assert_eq!(take(&HeaderMap::new()), None);
         let mut headers = HeaderMap::new();
         headers.insert("x-key", "a".parse().unwrap());
@@ -294,7 +328,7 @@ mod tests {
         let most = u32::try_from(SHARDS * KEYS_PER_SHARD / 4 * 5).unwrap();
         let take = |n: u32, at| {
             let now = limits.rates.began + at;
-            limits.take_at(IpAddr::from(n.to_be_bytes()), &HeaderMap::new(), now).unwrap().1
+            limits.take_at(from(IpAddr::from(n.to_be_bytes())), &HeaderMap::new(), now).unwrap().1
         };
         assert!((0..most).all(|n| matches!(take(n, Duration::ZERO), Verdict::Pass { .. })));
         let known =

@@ -136,7 +136,13 @@ impl Reloader {
             origin.read()
         };
         match self.scope.tasks.spawn_blocking(read).await {
-            Ok(Ok(config)) => self.apply(&config, cause).await,
+            Ok(Ok(config)) => {
+                let mut report = self.apply(&config, cause).await;
+                // Whoever is told that keys are in force, or in force no more, can rely on it.
+                let auth = Arc::clone(self.tables.load().auth());
+                report.problems.extend(auth.refresh().await);
+                report
+            }
             Ok(Err(error)) => self.rejected(error.problems, cause),
             Err(error) => self.rejected(vec![error.to_string()], cause),
         }

@@ -14,7 +14,7 @@ use crate::{
 };
 pub use cors::CrossOrigin;
 use pattern::{Host, Path, Service, Wanted};
-pub use target::{Redirection, Rewriting, is_plain, normalised};
+pub use target::{Redirection, Rewriting, is_plain, normalised, unescaped};
 
 /// What of a request a route is found by.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,8 @@ pub struct Rule {
     pub priority: Priority,
     /// Calls at once; `None` for no limit of its own.
     pub max_in_flight: Option<usize>,
+    /// Who may make them; none, `auth.rules` say.
+    pub roles: Vec<String>,
     /// How many may come in a time.
     pub(crate) rate_limits: Vec<Limit>,
     /// The largest request body in bytes, 0 for any; `None` for the limit of all.
@@ -76,6 +78,7 @@ impl From<&Route> for Rule {
             idempotent: route.idempotent,
             priority: route.priority,
             max_in_flight: Some(route.max_in_flight).filter(|limit| *limit > 0),
+            roles: route.roles.clone(),
             rate_limits: route
                 .rate_limits
                 .iter()

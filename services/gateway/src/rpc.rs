@@ -10,7 +10,7 @@ use std::{
 use prost_types::Any;
 use tonic::{Request, Response, Status, async_trait};
 use weft_balance::{Backend, Policy};
-use weft_mesh::error::status;
+use weft_mesh::{error::status, identity::Signer};
 use weft_proto::gateway::v1 as pb;
 
 use crate::{
@@ -30,8 +30,13 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
-    pub(crate) fn new(pools: Pools, metrics: Metrics, reloader: Arc<Reloader>) -> Self {
-        Self { pools, metrics, reloader, collector: Collector::default() }
+    pub(crate) fn new(
+        pools: Pools,
+        metrics: Metrics,
+        reloader: Arc<Reloader>,
+        signer: Option<Arc<Signer>>,
+    ) -> Self {
+        Self { pools, metrics, reloader, collector: Collector::new(signer) }
     }
 }
 

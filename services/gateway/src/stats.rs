@@ -14,7 +14,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 use weft_balance::Backend;
-use weft_mesh::Channel;
+use weft_mesh::{Channel, identity::Signer};
 
 use crate::admin::{Entry, Pools};
 
@@ -33,9 +33,15 @@ pub(crate) struct Answer {
 #[derive(Default)]
 pub(crate) struct Collector {
     channels: Mutex<HashMap<String, Channel>>,
+    /// Tells services that it is the gateway that asks.
+    signer: Option<Arc<Signer>>,
 }
 
 impl Collector {
+    pub(crate) fn new(signer: Option<Arc<Signer>>) -> Self {
+        Self { signer, ..Self::default() }
+    }
+
     /// Asks every replica of every pool that says how, or of one pool.
     pub(crate) async fn collect(&self, pools: &Pools, only: &str) -> Vec<Answer> {
         let mut asked = Vec::new();
@@ -44,7 +50,8 @@ impl Collector {
             let Some(method) = &entry.config.stats_method else { continue };
             for backend in entry.pool.backends.list().iter() {
                 addresses.push(backend.address().to_owned());
-                asked.push(self.ask(Arc::clone(&entry), Arc::clone(backend), method.clone()));
+                let asks = (pools.audience(&entry), method.clone());
+                asked.push(self.ask(Arc::clone(&entry), Arc::clone(backend), asks));
             }
         }
         let answers = join_all(asked).await;
@@ -52,13 +59,20 @@ impl Collector {
         answers
     }
 
-    async fn ask(&self, entry: Arc<Entry>, backend: Arc<Backend>, method: String) -> Answer {
+    async fn ask(
+        &self,
+        entry: Arc<Entry>,
+        backend: Arc<Backend>,
+        (audience, method): (Option<String>, String),
+    ) -> Answer {
         let began = Instant::now();
+        let signer = self.signer.clone().filter(|_| audience.is_some());
         let channel = self
             .channels()
             .entry(backend.address().to_owned())
             .or_insert_with(|| Channel::direct(backend.address()))
-            .clone();
+            .clone()
+            .signed_by(signer, audience.as_deref().unwrap_or_default());
         let result = match format!("/{}", method.trim_start_matches('/')).parse() {
             Ok(path) => unary(channel, path).await.map_err(|status| status.message().to_owned()),
             Err(_) => Err("stats_method is not a path".to_owned()),

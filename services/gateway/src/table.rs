@@ -9,11 +9,12 @@ mod entry;
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use weft_mesh::methods::Methods;
+use weft_mesh::{identity::Signer, methods::Methods};
 use weft_runtime::{Scope, config::Lifecycle};
 
 use crate::{
-    config::Config,
+    auth::{Auth, Fetcher},
+    config::{self, Config},
     forward::{Bounds, Lane, Way},
     gate::Gate,
     metrics::Durations,
@@ -38,19 +39,33 @@ pub(crate) struct Table {
     gates: BTreeMap<String, Gate>,
     /// When the calls so far came, as far as routes limit that.
     rates: Arc<Rates>,
+    /// Who is believed to be whom.
+    auth: Arc<Auth>,
+    /// Who may call what.
+    bounds: Arc<Bounds>,
     /// What it was made of.
     config: Config,
 }
 
+/// What all tables have from where they are.
+struct Place {
+    threads: usize,
+    methods: Arc<Methods>,
+    fetcher: Fetcher,
+    signer: Option<Arc<Signer>>,
+}
+
 impl Table {
-    fn first(config: &Config, threads: usize, methods: &Methods, scope: &Scope) -> Self {
-        let start = |pool| Arc::new(Entry::start(pool, &config.nameservers, threads, methods, scope));
+    fn first(config: &Config, place: &Place, scope: &Scope) -> Self {
+        let start =
+            |pool| Arc::new(Entry::start(pool, &config.nameservers, place.threads, &place.methods, scope));
         let pools = config.pools.iter().map(|pool| (pool.name.clone(), start(pool))).collect();
-        Self::of(1, pools, (&BTreeMap::new(), &Arc::default()), config, threads)
+        let auth = Auth::new(&config.auth, &place.fetcher);
+        Self::of(1, (pools, auth), (&BTreeMap::new(), &Arc::default()), config, place)
     }
 
     /// The next version. Pools that are in both keep their backends, and all they have if nothing about them changed.
-    async fn next(&self, config: &Config, threads: usize, methods: &Methods, scope: &Scope) -> Self {
+    async fn next(&self, config: &Config, place: &Place, scope: &Scope) -> Self {
         let nameservers = &self.config.nameservers;
         // First all that has to be waited for, so that what follows is one step for all pools.
         for pool in &config.pools {
@@ -58,30 +73,38 @@ impl Table {
                 entry.prepare(pool).await;
             }
         }
+        let auth = if self.auth.says(&config.auth) {
+            Arc::clone(&self.auth)
+        } else {
+            let auth = Auth::new(&config.auth, &place.fetcher);
+            // What cannot be had now is fetched later, and said then.
+            auth.follow().await;
+            auth
+        };
         let mut pools = BTreeMap::new();
         for pool in &config.pools {
             let entry = match self.pools.get(&pool.name) {
                 Some(entry) if entry.config == *pool => Arc::clone(entry),
                 Some(entry) => Arc::new(entry.reconfigured(pool, nameservers, scope)),
-                None => Arc::new(Entry::start(pool, nameservers, threads, methods, scope)),
+                None => Arc::new(Entry::start(pool, nameservers, place.threads, &place.methods, scope)),
             };
             pools.insert(pool.name.clone(), entry);
         }
-        Self::of(self.version + 1, pools, (&self.gates, &self.rates), config, threads)
+        Self::of(self.version + 1, (pools, auth), (&self.gates, &self.rates), config, place)
     }
 
     fn of(
         version: u64,
-        pools: BTreeMap<String, Arc<Entry>>,
+        (pools, auth): (BTreeMap<String, Arc<Entry>>, Arc<Auth>),
         (before, rates): (&BTreeMap<String, Gate>, &Arc<Rates>),
         config: &Config,
-        threads: usize,
+        place: &Place,
     ) -> Self {
         let routes = Routes::new(&config.routes);
         let gate = |label: &String| before.get(label).cloned().unwrap_or_default();
         let rules = routes.rules().iter();
         let gates: BTreeMap<_, _> = rules.map(|rule| (rule.label.clone(), gate(&rule.label))).collect();
-        let bounds = Arc::new(Bounds::new(config));
+        let bounds = Arc::new(Bounds::new(config, Arc::clone(&auth), place.signer.clone()));
         let ways = |thread| {
             // Validation has seen to it that every route's pool is there.
             let way = |rule: &Rule| {
@@ -91,36 +114,75 @@ impl Table {
                 let (target, gate) =
                     (pools.get(&rule.pool)?.target(thread)?, gates.get(&rule.label)?.clone());
                 let (rule, bounds, durations) = (rule.clone(), Arc::clone(&bounds), Durations::default());
+                let audience =
+                    pools.get(&rule.pool).and_then(|pool| config.audience(&pool.config)).map(Into::into);
                 let limits = Limits { limits: rule.rate_limits.clone(), rates: Arc::clone(rates) };
-                Some(Way::Forward(Arc::new(Lane { rule, target, gate, durations, limits, bounds })))
+                Some(Way::Forward(Arc::new(Lane { rule, target, audience, gate, durations, limits, bounds })))
             };
             routes.rules().iter().map(way).collect()
         };
-        let ways = (0..threads).map(ways).collect();
+        let ways = (0..place.threads).map(ways).collect();
         let (lifecycle, config) = (config.lifecycle.clone(), config.clone());
-        Self { version, pools, lifecycle, routes, ways, gates, rates: Arc::clone(rates), config }
+        Self {
+            version,
+            pools,
+            lifecycle,
+            routes,
+            ways,
+            gates,
+            rates: Arc::clone(rates),
+            auth,
+            bounds,
+            config,
+        }
     }
 
     /// Whether a configuration says the same in all that a table holds.
     fn says(&self, config: &Config) -> bool {
         let own = &self.config;
-        (&own.pools, &own.routes, &own.lifecycle, &own.overload, &own.trusted_proxies)
-            == (&config.pools, &config.routes, &config.lifecycle, &config.overload, &config.trusted_proxies)
+        (&own.pools, &own.routes, &own.lifecycle, &own.overload, &own.trusted_proxies, &own.auth)
+            == (
+                &config.pools,
+                &config.routes,
+                &config.lifecycle,
+                &config.overload,
+                &config.trusted_proxies,
+                &config.auth,
+            )
+    }
+
+    /// The service of Weft that a pool's backends are.
+    pub(crate) fn audience(&self, pool: &config::Pool) -> Option<String> {
+        self.config.audience(pool)
+    }
+
+    /// Who is believed to be whom.
+    pub(crate) const fn auth(&self) -> &Arc<Auth> {
+        &self.auth
     }
 }
 
 /// The table in force.
 pub(crate) struct Tables {
     current: ArcSwap<Table>,
-    threads: usize,
-    methods: Arc<Methods>,
+    place: Place,
 }
 
 impl Tables {
     /// The first table, for that many forwarding threads. Discovery and health checks begin.
-    pub(crate) fn start(config: &Config, threads: usize, methods: &Arc<Methods>, scope: &Scope) -> Arc<Self> {
-        let first = Table::first(config, threads, methods, scope);
-        Arc::new(Self { current: ArcSwap::from_pointee(first), threads, methods: Arc::clone(methods) })
+    ///
+    /// # Errors
+    /// When there is no TLS to fetch keys with.
+    pub(crate) fn start(
+        config: &Config,
+        threads: usize,
+        methods: &Arc<Methods>,
+        scope: &Scope,
+    ) -> anyhow::Result<Arc<Self>> {
+        let (methods, signer) = (Arc::clone(methods), scope.signer.clone());
+        let place = Place { threads, methods, fetcher: Fetcher::new()?, signer };
+        let first = Table::first(config, &place, scope);
+        Ok(Arc::new(Self { current: ArcSwap::from_pointee(first), place }))
     }
 
     /// The table as of now.
@@ -135,6 +197,14 @@ impl Tables {
         table.ways.get(thread)?.get(rule)?.clone()
     }
 
+    /// Whether a request leads to the same, and is allowed to the same, by another reading of its path.
+    pub(crate) fn agree(&self, view: View<'_>, other: &str) -> bool {
+        let table = self.current.load();
+        let rules = &table.bounds.rules;
+        table.routes.find(view) == table.routes.find(View { path: other, ..view })
+            && rules.allowed(view.path, &[]) == rules.allowed(other, &[])
+    }
+
     /// Puts a configuration, which is valid, into force. One at a time: the caller sees to it. Returns the table in
     /// force, and whether it is a new one.
     pub(crate) async fn apply(&self, config: &Config, scope: &Scope) -> (Arc<Table>, bool) {
@@ -142,7 +212,7 @@ impl Tables {
         if before.says(config) {
             return (before, false);
         }
-        let next = Arc::new(before.next(config, self.threads, &self.methods, scope).await);
+        let next = Arc::new(before.next(config, &self.place, scope).await);
         self.current.store(Arc::clone(&next));
         for gone in before.pools.iter().filter(|(name, _)| !next.pools.contains_key(*name)) {
             gone.1.retire();

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use weft_mesh::Peer;
-use weft_runtime::config::{Admin, Lifecycle, Problems, Secret, Telemetry, duration};
+use weft_runtime::config::{Admin, Keys, Lifecycle, Problems, Secret, Telemetry, duration};
 
 use crate::job::{Queue, backoff::Backoff};
 
@@ -20,6 +20,8 @@ pub struct Config {
     pub lifecycle: Lifecycle,
     /// Logs and traces.
     pub telemetry: Telemetry,
+    /// The keys by which it believes who calls, and signs its own calls. Default: none, everybody is believed.
+    pub identity: Keys,
     /// Where the SQLite job store lives. Default `.weft/queue`.
     pub data_dir: PathBuf,
     /// What this replica does: `api` answers calls, `worker` runs jobs. Default both.
@@ -213,6 +215,7 @@ impl Default for Config {
             admin: Admin::at("127.0.0.1:7203"),
             lifecycle: Lifecycle::default(),
             telemetry: Telemetry::default(),
+            identity: Keys::default(),
             data_dir: ".weft/queue".into(),
             roles: vec![Role::Api, Role::Worker],
             jobs: Jobs::default(),
@@ -359,6 +362,10 @@ impl weft_runtime::Config for Config {
 
     fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+
+    fn identity(&self) -> &Keys {
+        &self.identity
     }
 
     fn operator_names() -> &'static [(&'static str, &'static str)] {

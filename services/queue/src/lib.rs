@@ -178,7 +178,10 @@ fn start_broker(
 }
 
 fn start_workers(config: &Config, ledger: &Ledger, metrics: &Metrics, scope: &Scope, loops: &Loops) {
-    let channel = |name, peer| Channel::new(name, peer, &loops.tasks, loops.closing.clone());
+    let channel = |name, peer| {
+        let channel = Channel::new(name, peer, &loops.tasks, loops.closing.clone());
+        channel.signed_by(scope.signer.clone(), name)
+    };
     let (database, assets) = (channel("database", &config.database), channel("assets", &config.assets));
     let extractor = Extractor::new(config.extractor.clone());
     let handlers = handlers(config, ledger, metrics, &extractor, &database, assets);

@@ -26,9 +26,14 @@ pub(crate) struct MeshOptions {
     /// The gateway's admin port
     #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7090")]
     pub(crate) admin: String,
-    /// On whose behalf
-    #[arg(long, global = true, value_name = "NAME", default_value = "local")]
-    pub(crate) user: String,
+    /// On whose behalf [default: local, or whoever the token names]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// A file with an API key or a token, for a gateway that asks who calls; `WEFT_TOKEN` holds one itself
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    #[arg(long = "token-env", env = "WEFT_TOKEN", hide = true, hide_env = true, hide_env_values = true)]
+    pub(crate) token_env: Option<String>,
     /// The longest to wait for a call, for an answer (ask), or without any progress (ingest) [default: 30s, 5m, 2m]
     #[arg(long, global = true, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) timeout: Option<Duration>,
@@ -65,6 +70,9 @@ pub(crate) enum Command {
     Status(StatusArguments),
     /// Make a certificate for development, and the authority that vouches for it
     Cert(CertArguments),
+    /// Make and revoke API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Run one service, as `weft-<service>` does
     #[command(hide = true)]
     Serve(ServeArguments),
@@ -109,6 +117,46 @@ pub(crate) struct CertArguments {
     /// How long it is good for
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub(crate) days: u32,
+}
+
+/// `weft key …`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key, and print it, which is the only time that it can be read
+    Create {
+        /// Whose key it is
+        #[arg(value_name = "USER")]
+        user: String,
+        /// What its holder is: user, service, operator, or a role of your own; may be given several times
+        #[arg(long = "role", value_name = "ROLE", default_value = "user")]
+        roles: Vec<String>,
+        /// Calls that it is for, such as weft.database.v1.* or /v1/*; all of them by default
+        #[arg(long = "scope", value_name = "CALLS")]
+        scopes: Vec<String>,
+        /// How long it is good for, such as 90d; for ever by default
+        #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+        expires: Option<Duration>,
+        #[command(flatten)]
+        file: KeyFile,
+    },
+    /// List keys
+    Ls(KeyFile),
+    /// Revoke keys: the gateway refuses them within a second
+    Revoke {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        file: KeyFile,
+    },
+}
+
+/// Where API keys are kept.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeyFile {
+    /// The gateway's `auth.api_keys`
+    #[arg(long = "file", value_name = "FILE", default_value = ".weft/api-keys.toml")]
+    pub(crate) path: PathBuf,
 }
 
 /// `weft serve`
@@ -365,7 +413,10 @@ mod tests {
     #[test]
     fn options_of_the_mesh_may_stand_anywhere() {
         let cli = Cli::parse_from(["weft", "ask", "why?", "--user", "ada", "--timeout", "90s"]);
-        assert_eq!((cli.mesh.user.as_str(), cli.mesh.timeout), ("ada", Some(Duration::from_secs(90))));
+        assert_eq!(
+            (cli.mesh.user.as_deref(), cli.mesh.timeout),
+            (Some("ada"), Some(Duration::from_secs(90)))
+        );
     }
 
     #[test]

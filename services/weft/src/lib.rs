@@ -21,6 +21,7 @@ mod failure;
 mod gateway;
 pub mod ingest;
 mod jobs;
+mod key;
 mod search;
 mod serve;
 mod session;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => return serve::command(arguments),
         Command::Up(arguments) => up::command(&session, &arguments),
         Command::Cert(arguments) => cert::command(&arguments),
+        Command::Key(command) => key::command(&session, &command),
         command => client(&session, command),
     };
     outcome.unwrap_or_else(|error| {
@@ -67,9 +69,11 @@ fn client(session: &Session, command: Command) -> anyhow::Result<ExitCode> {
             Command::Jobs(command) => jobs::command(session, &command).await,
             Command::Gateway(command) => gateway::command(session, &command).await,
             Command::Status(arguments) => status::command(session, &arguments).await,
-            Command::Up(_) | Command::Cert(_) | Command::Serve(_) | Command::Extract { .. } => {
-                Ok(ExitCode::SUCCESS)
-            }
+            Command::Up(_)
+            | Command::Cert(_)
+            | Command::Key(_)
+            | Command::Serve(_)
+            | Command::Extract { .. } => Ok(ExitCode::SUCCESS),
         }
     })
 }

@@ -1,6 +1,6 @@
 //! What every client command starts from: the mesh's address, the user, the time to wait, the terminal.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use weft_client::{Admin, Client, Options};
 
@@ -27,12 +27,12 @@ impl Session {
 
     /// A client of the mesh that is known to be there.
     pub(crate) async fn client(&self) -> weft_client::Result<Client> {
-        Client::connect_with(&self.mesh.gateway, &self.mesh.user, self.options()).await
+        Client::connect_with(&self.mesh.gateway, self.user(), self.options()?).await
     }
 
     /// A client of the gateway's admin port.
     pub(crate) async fn admin(&self) -> weft_client::Result<Admin> {
-        Admin::connect_with(&self.mesh.admin, &self.mesh.user, self.options()).await
+        Admin::connect_with(&self.mesh.admin, self.user(), self.options()?).await
     }
 
     /// The gateway's address, without a slash at its end.
@@ -45,7 +45,22 @@ impl Session {
         self.mesh.timeout.unwrap_or(default)
     }
 
-    fn options(&self) -> Options {
-        Options { timeout: self.timeout(CALL), ..Options::default() }
+    /// On whose behalf; empty for whoever the token names.
+    fn user(&self) -> &str {
+        let MeshOptions { user, token_file, token_env, .. } = &self.mesh;
+        let unnamed = if token_file.is_some() || token_env.is_some() { "" } else { "local" };
+        user.as_deref().unwrap_or(unnamed)
+    }
+
+    fn options(&self) -> weft_client::Result<Options> {
+        let token = match &self.mesh.token_file {
+            Some(path) => {
+                let read = fs::read_to_string(path);
+                let read = read.map_err(|source| weft_client::Error::File { path: path.clone(), source });
+                Some(read?.trim().to_owned())
+            }
+            None => self.mesh.token_env.clone(),
+        };
+        Ok(Options { timeout: self.timeout(CALL), token, ..Options::default() })
     }
 }

@@ -1,8 +1,8 @@
 //! The address of the mesh, and on whose behalf it is called.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use http::Uri;
+use http::{HeaderValue, Uri};
 use tokio::net::TcpStream;
 use weft_mesh::context;
 
@@ -12,18 +12,30 @@ use crate::{
 };
 
 /// How the mesh is called.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// The longest a unary call may take, retries included. Default 30 s: longer than any call of the mesh should take,
     /// shorter than a person waits.
     pub timeout: Duration,
     /// The longest that a connection may take to be made. Default 3 s.
     pub connect_timeout: Duration,
+    /// An API key or a token, where the gateway asks who calls. Default: none.
+    pub token: Option<String>,
+}
+
+/// Without the token.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { timeout, connect_timeout, token } = self;
+        let mut shown = f.debug_struct("Options");
+        shown.field("timeout", timeout).field("connect_timeout", connect_timeout);
+        shown.field("token", &token.as_ref().map(|_| "***")).finish()
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), connect_timeout: Duration::from_secs(3) }
+        Self { timeout: Duration::from_secs(30), connect_timeout: Duration::from_secs(3), token: None }
     }
 }
 
@@ -34,7 +46,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Calls the mesh at an address such as `http://127.0.0.1:7080`, on behalf of a user.
+    /// Calls the mesh at an address such as `http://127.0.0.1:7080`, on behalf of a user. Where the gateway asks who
+    /// calls, [`Options::token`] says it; the user may be empty then, or, for a service or an operator, anybody.
     ///
     /// # Errors
     /// [`Error::Address`] and [`Error::User`] for what can never work, [`Error::Unreachable`] when nobody listens there
@@ -108,14 +121,23 @@ impl Client {
 
 /// Checks an address and a user, sees that somebody listens, and makes the transport.
 pub(crate) async fn open(address: &str, user: &str, options: Options) -> Result<Transport> {
-    if !context::is_user_name(user) {
+    // Without a name, it is the one that the token has.
+    let named_by_token = user.is_empty() && options.token.is_some();
+    if !named_by_token && !context::is_user_name(user) {
         return Err(Error::User { user: user.to_owned() });
     }
     let authority = authority(address)?;
     let unreachable = |source| Error::Unreachable { address: address.to_owned(), source };
     let dialled = tokio::time::timeout(options.connect_timeout, TcpStream::connect(&authority)).await;
     dialled.map_err(|elapsed| unreachable(elapsed.into()))?.map_err(unreachable)?;
-    Ok(Transport::new(Background::start(&authority, options), user))
+    let authorization = options.token.as_deref().map(bearer).transpose()?;
+    Ok(Transport::new(Background::start(&authority, &options), user, authorization))
+}
+
+fn bearer(token: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| Error::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// `host:port` of an address.

@@ -34,6 +34,9 @@ pub enum Error {
         /// As given.
         user: String,
     },
+    /// What is shown to the gateway cannot travel.
+    #[error("the API key or token is none: it has characters that no header has")]
+    Token,
     /// The mesh answered with an error, or broke off.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -68,7 +71,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Address { .. } | Self::User { .. } => ErrorKind::InvalidArgument,
+            Self::Address { .. } | Self::User { .. } | Self::Token => ErrorKind::InvalidArgument,
             Self::Unreachable { .. } => ErrorKind::Unavailable,
             Self::Call(call) => call.kind,
             Self::WatchDeadline { .. } => ErrorKind::DeadlineExceeded,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use http::Request;
+use http::{HeaderValue, Request, header};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -16,7 +16,7 @@ use tokio_util::{
 use tonic::{body::Body, codegen::Service};
 use weft_mesh::{
     Channel, Peer,
-    context::{self, Caller, Context},
+    context::{self, Caller, Context, Role},
 };
 
 use crate::Options;
@@ -30,6 +30,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Transport {
     channel: Channel,
     user: Arc<str>,
+    authorization: Option<HeaderValue>,
     _background: Arc<Background>,
 }
 
@@ -40,7 +41,7 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    pub(crate) fn start(authority: &str, options: Options) -> Arc<Self> {
+    pub(crate) fn start(authority: &str, options: &Options) -> Arc<Self> {
         let stopping = CancellationToken::new();
         let peer =
             Peer { timeout: options.timeout, health_interval: HEALTH_INTERVAL, ..Peer::at([authority]) };
@@ -50,8 +51,13 @@ impl Background {
 }
 
 impl Transport {
-    pub(crate) fn new(background: Arc<Background>, user: &str) -> Self {
-        Self { channel: background.channel.clone(), user: user.into(), _background: background }
+    pub(crate) fn new(background: Arc<Background>, user: &str, authorization: Option<HeaderValue>) -> Self {
+        Self {
+            channel: background.channel.clone(),
+            user: user.into(),
+            authorization,
+            _background: background,
+        }
     }
 
     /// The user on whose behalf calls are made.
@@ -76,8 +82,9 @@ impl Service<Request<Body>> for Transport {
         self.channel.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let caller = Caller { user: self.user.to_string() };
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        request.headers_mut().extend(self.authorization.clone().map(|value| (header::AUTHORIZATION, value)));
+        let caller = Caller { user: self.user.to_string(), role: Role::User };
         let context = Context { caller, deadline: context::current().deadline };
         let call = context::sync_scope(&context, || self.channel.call(request));
         Box::pin(context::scope(context, call))

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body as HttpBody, Frame};
 use tokio::time::{Sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,9 +24,10 @@ use weft_balance::{
 
 use crate::{
     Peer, Replay,
-    context::{self, TIMEOUT_HEADER, USER_HEADER},
+    context::{self, Caller, Role, TIMEOUT_HEADER, USER_HEADER},
     discovery::{self, Sources, Target},
     error::{MeshError, status},
+    identity::{IDENTITY_HEADER, Signer},
     methods::{Method, Methods},
     pool::{Pool, Protocol, Settings},
     probe::{self, Check},
@@ -42,6 +43,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct Channel {
     inner: Arc<Inner>,
+    /// Signs for the caller, and for which service.
+    signing: Option<(Arc<Signer>, Arc<str>)>,
 }
 
 struct Inner {
@@ -96,7 +99,14 @@ impl Channel {
         discovery::start(&pool, sources, tasks, stopping.clone());
         probe::start(&pool, tasks, stopping);
         let upstream = Upstream::new(pool, tasks.clone());
-        Self { inner: Arc::new(Inner { peer: peer.clone(), upstream, _own: own }) }
+        Self { inner: Arc::new(Inner { peer: peer.clone(), upstream, _own: own }), signing: None }
+    }
+
+    /// Calls as a service, for whoever is current, and signs so for the service that it leads to. Without a signer calls
+    /// only name the user.
+    #[must_use]
+    pub fn signed_by(self, signer: Option<Arc<Signer>>, audience: &str) -> Self {
+        Self { signing: signer.map(|signer| (signer, audience.into())), ..self }
     }
 
     /// The pool behind the channel.
@@ -116,7 +126,7 @@ impl tower::Service<Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let inner = Arc::clone(&self.inner);
+        let (inner, signing) = (Arc::clone(&self.inner), self.signing.clone());
         let path = request.uri().path().to_owned();
         let method = path.trim_start_matches('/');
         let span = tracing::info_span!(
@@ -127,13 +137,20 @@ impl tower::Service<Request<Body>> for Channel {
             rpc.method = method,
             server.address = Empty
         );
-        Box::pin(async move { inner.call(request, &path).await.map_err(status) }.instrument(span))
+        let call = async move { inner.call(request, &path, signing.as_ref()).await.map_err(status) };
+        Box::pin(call.instrument(span))
     }
 }
 
 impl Inner {
-    async fn call(&self, mut request: Request<Body>, path: &str) -> Result<Response<Body>, MeshError> {
+    async fn call(
+        &self,
+        mut request: Request<Body>,
+        path: &str,
+        signing: Option<&(Arc<Signer>, Arc<str>)>,
+    ) -> Result<Response<Body>, MeshError> {
         let method = Methods::weft().get(path);
+        identify(request.headers_mut(), signing)?;
         let deadline = self.prepare(&mut request, method);
         let terms = Terms {
             deadline,
@@ -151,15 +168,12 @@ impl Inner {
         sent.map(|response| self.finish(response, deadline.at()))
     }
 
-    /// Adds identity and trace context, and says until when the call may take.
+    /// Adds the trace context, and says until when the call may take.
     fn prepare(&self, request: &mut Request<Body>, method: Method) -> Deadline {
         let limit = if method.streaming { self.peer.stream_timeout } else { self.peer.timeout };
         let asked = request.headers().get(TIMEOUT_HEADER).and_then(|value| value.to_str().ok());
         let limit = asked.and_then(timeout::parse).unwrap_or(limit);
         let context = context::current();
-        if let Ok(user) = HeaderValue::try_from(context.caller.user) {
-            request.headers_mut().entry(USER_HEADER).or_insert(user);
-        }
         trace::inject(request.headers_mut());
         let now = Instant::now();
         // A caller's own call must not outlive the one it serves.
@@ -175,6 +189,20 @@ impl Inner {
             Body::new(Limited { body, alarm, pool })
         })
     }
+}
+
+/// Says on whose behalf a call is made.
+fn identify(headers: &mut HeaderMap, signing: Option<&(Arc<Signer>, Arc<str>)>) -> Result<(), MeshError> {
+    let user = context::user();
+    if let Some((signer, audience)) = signing {
+        let caller = Caller { user, role: Role::Service };
+        headers.insert(IDENTITY_HEADER, signer.sign(&caller, audience)?);
+    } else if !user.is_empty()
+        && let Ok(user) = HeaderValue::try_from(user)
+    {
+        headers.entry(USER_HEADER).or_insert(user);
+    }
+    Ok(())
 }
 
 /// A response body that ends with DEADLINE_EXCEEDED when its time is over.

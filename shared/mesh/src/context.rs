@@ -1,8 +1,9 @@
 //! Who is calling, and until when the caller waits: the context that travels with every call.
 //!
-//! On the wire it is metadata: `weft-user` and `grpc-timeout`. In a process it is task-local: the runtime's server
-//! layer enters it around a handler and around the response stream, and [`Channel`](crate::Channel) sends it on. A
-//! spawned task starts without one: give it one with [`scope`].
+//! On the wire it is metadata: `grpc-timeout`, and who calls; signed where callers are authenticated
+//! ([`identity`](crate::identity)), else by name in `weft-user`. In a process it is task-local: the runtime's server layer
+//! enters it around a handler and around the response stream, and [`Channel`](crate::Channel) sends it on. A spawned task
+//! starts without one: give it one with [`scope`].
 
 use std::{
     future::Future,
@@ -10,6 +11,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, header::HeaderName};
+use serde::{Deserialize, Serialize};
 
 use crate::{error::MeshError, timeout};
 
@@ -20,11 +22,57 @@ pub const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 /// The caller when none is named.
 pub const LOCAL_USER: &str = "local";
 
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// What is the caller's own.
+    User,
+    /// Everything, on behalf of any user: another service of the mesh, or an application in front of it.
+    Service,
+    /// Everything: a person who operates the mesh.
+    Operator,
+}
+
+impl Role {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Service => "service",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// Whether more than what is the caller's own.
+    #[must_use]
+    pub const fn is_privileged(self) -> bool {
+        matches!(self, Self::Service | Self::Operator)
+    }
+}
+
 /// Somebody on whose behalf a call is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// 1 to 128 bytes of printable ASCII without spaces.
     pub user: String,
+    /// What the caller may do.
+    pub role: Role,
+}
+
+impl Caller {
+    /// Whoever a call names, where nobody is authenticated: on loopback everybody is an operator.
+    ///
+    /// # Errors
+    /// When the name is none.
+    pub fn named(headers: &HeaderMap) -> Result<Self, MeshError> {
+        let user = match headers.get(USER_HEADER) {
+            None => LOCAL_USER.to_owned(),
+            Some(value) => user_name(value)?.to_owned(),
+        };
+        Ok(Self { user, role: Role::Operator })
+    }
 }
 
 /// The context of a call.
@@ -41,10 +89,10 @@ tokio::task_local! {
 }
 
 impl Context {
-    /// Acts for a user, without a deadline.
+    /// Acts for a user, with all rights and without a deadline.
     #[must_use]
     pub fn acting_for(user: impl Into<String>) -> Self {
-        Self { caller: Caller { user: user.into() }, deadline: None }
+        Self { caller: Caller { user: user.into(), role: Role::Operator }, deadline: None }
     }
 
     /// The same, with a deadline.
@@ -53,15 +101,11 @@ impl Context {
         Self { deadline: Some(deadline), ..self }
     }
 
-    /// Reads the metadata of a call.
+    /// Reads the rest of the metadata of a caller's call.
     ///
     /// # Errors
     /// When a value is malformed; it names the key.
-    pub fn from_headers(headers: &HeaderMap, now: Instant) -> Result<Self, MeshError> {
-        let user = match headers.get(USER_HEADER) {
-            None => LOCAL_USER.to_owned(),
-            Some(value) => user_name(value)?.to_owned(),
-        };
+    pub fn of(caller: Caller, headers: &HeaderMap, now: Instant) -> Result<Self, MeshError> {
         let deadline = match headers.get(TIMEOUT_HEADER) {
             None => None,
             Some(value) => {
@@ -71,7 +115,7 @@ impl Context {
                 now.checked_add(left)
             }
         };
-        Ok(Self { caller: Caller { user }, deadline })
+        Ok(Self { caller, deadline })
     }
 }
 
@@ -123,19 +167,20 @@ mod tests {
     #[test]
     fn metadata_is_read_and_checked() {
         let now = Instant::now();
+        let read = |headers: &HeaderMap| Context::of(Caller::named(headers)?, headers, now);
         let mut headers = HeaderMap::new();
-        assert_eq!(Context::from_headers(&headers, now).unwrap(), Context::acting_for("local"));
+        assert_eq!(read(&headers).unwrap(), Context::acting_for("local"));
 
         headers.insert(USER_HEADER, HeaderValue::from_static("ada"));
         headers.insert(TIMEOUT_HEADER, HeaderValue::from_static("250m"));
         let expected = Context::acting_for("ada").until(now + Duration::from_millis(250));
-        assert_eq!(Context::from_headers(&headers, now).unwrap(), expected);
+        assert_eq!(read(&headers).unwrap(), expected);
 
         headers.insert(USER_HEADER, HeaderValue::from_static("two words"));
-        assert!(Context::from_headers(&headers, now).unwrap_err().to_string().starts_with("weft-user"));
+        assert!(read(&headers).unwrap_err().to_string().starts_with("weft-user"));
         headers.insert(USER_HEADER, HeaderValue::from_static("ada"));
         headers.insert(TIMEOUT_HEADER, HeaderValue::from_static("soon"));
-        assert!(Context::from_headers(&headers, now).unwrap_err().to_string().starts_with("grpc-timeout"));
+        assert!(read(&headers).unwrap_err().to_string().starts_with("grpc-timeout"));
     }
 
     #[tokio::test]

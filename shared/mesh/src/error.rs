@@ -280,8 +280,26 @@ pub enum MeshError {
         /// What is wrong with its value.
         problem: &'static str,
     },
+    /// Nobody knows who calls.
+    #[error("not authenticated: {problem}")]
+    Unauthenticated {
+        /// What is missing, or wrong with what was shown.
+        problem: &'static str,
+    },
+    /// A signed identity that is not to be believed.
+    #[error("weft-identity {problem}")]
+    Identity {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The caller may not do this.
+    #[error("not permitted: {problem}")]
+    Denied {
+        /// What the caller lacks.
+        problem: &'static str,
+    },
     /// A path that leads elsewhere than it seems to.
-    #[error("the path has segments of dots")]
+    #[error("the path has segments of dots, or leads elsewhere when its encoded slashes are decoded")]
     Path,
     /// A message that is not what its contract says.
     #[error("{problem}")]
@@ -342,6 +360,8 @@ impl Classify for MeshError {
             | Self::StreamAge { .. }
             | Self::ConnectionEnded => ErrorKind::Unavailable,
             Self::DeadlineExceeded { .. } => ErrorKind::DeadlineExceeded,
+            Self::Unauthenticated { .. } | Self::Identity { .. } => ErrorKind::Unauthenticated,
+            Self::Denied { .. } => ErrorKind::PermissionDenied,
             Self::Metadata { .. }
             | Self::Path
             | Self::Unreadable { .. }
@@ -363,6 +383,9 @@ impl Classify for MeshError {
             Self::Idle { .. } => "IDLE",
             Self::StreamAge { .. } => "STREAM_AGE",
             Self::Metadata { .. } => "INVALID_METADATA",
+            Self::Unauthenticated { .. } => "UNAUTHENTICATED",
+            Self::Identity { .. } => "INVALID_IDENTITY",
+            Self::Denied { .. } => "PERMISSION_DENIED",
             Self::Path => "INVALID_PATH",
             Self::Unreadable { .. } => "UNREADABLE_MESSAGE",
             Self::Host => "INVALID_HOST",

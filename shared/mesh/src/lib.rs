@@ -1,7 +1,7 @@
 //! What the gateway and the services do alike when they talk to each other.
 //!
 //! Role: errors and their one mapping to statuses ([`error`]), the context of a call ([`context`]), trace propagation
-//! ([`trace`]), and balanced calls: [`Peer`] says where a service is, [`discovery`] finds its replicas, [`probe`]
+//! ([`trace`]), identities that can be believed ([`identity`]), and balanced calls: [`Peer`] says where a service is, [`discovery`] finds its replicas, [`probe`]
 //! watches their health, [`upstream`] connects, fails over and repeats, [`Channel`] is the typed clients' transport.
 //!
 //! Non-goals: deciding. Which replica gets a call, how an outcome counts, whether a call is sent again and when a backend
@@ -18,6 +18,7 @@ pub mod context;
 pub mod discovery;
 pub mod duration;
 pub mod error;
+pub mod identity;
 mod lease;
 mod link;
 pub mod load_report;

@@ -1,16 +1,21 @@
-//! What contracts say of their methods: whether they may be repeated, whether they stream.
+//! What contracts say of their methods: whether they may be repeated, whether they stream, who may call them.
 
 use std::{collections::HashMap, sync::LazyLock};
 
 use prost::Message as _;
+pub use weft_proto::common::v1::Access;
 
 /// What a contract says of a method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Method {
     /// `idempotency_level` is NO_SIDE_EFFECTS or IDEMPOTENT: it may be repeated after it may have been executed.
     pub idempotent: bool,
+    /// It is NO_SIDE_EFFECTS: it changes nothing.
+    pub safe: bool,
     /// Either side is a stream.
     pub streaming: bool,
+    /// Who may call it, where callers are authenticated.
+    pub access: Access,
     /// 0 for one that no contract has, else its place in [`Methods::names`], from 1.
     id: u16,
 }
@@ -19,7 +24,7 @@ impl Method {
     /// What no contract has, but is known otherwise.
     #[must_use]
     pub const fn unknown(idempotent: bool) -> Self {
-        Self { idempotent, streaming: false, id: 0 }
+        Self { idempotent, safe: false, streaming: false, access: Access::Unspecified, id: 0 }
     }
 
     /// Whether a contract has it.
@@ -56,16 +61,21 @@ impl Methods {
     /// # Errors
     /// When the bytes are not one.
     pub fn from_descriptor_set(bytes: &[u8]) -> Result<Self, prost::DecodeError> {
-        let set = prost_types::FileDescriptorSet::decode(bytes)?;
+        let set = descriptor::Set::decode(bytes)?;
         let mut methods = Self::default();
-        for file in &set.file {
-            for service in &file.service {
-                for method in &service.method {
-                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    let level =
-                        method.options.as_ref().map_or(0, |options| options.idempotency_level() as i32);
-                    let streaming = method.client_streaming() || method.server_streaming();
-                    methods.insert(path, Method { idempotent: level != 0, streaming, id: 0 });
+        for file in &set.files {
+            for service in &file.services {
+                for method in &service.methods {
+                    let path = format!("/{}.{}/{}", file.package, service.name, method.name);
+                    let options = method.options.unwrap_or_default();
+                    let known = Method {
+                        idempotent: options.idempotency_level != 0,
+                        safe: options.idempotency_level == 1,
+                        streaming: method.client_streaming || method.server_streaming,
+                        access: Access::try_from(options.access).unwrap_or_default(),
+                        id: 0,
+                    };
+                    methods.insert(path, known);
                 }
             }
         }
@@ -90,7 +100,7 @@ impl Methods {
     }
 
     /// Their names, `package.Service/Method`.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
 
@@ -104,6 +114,54 @@ impl Methods {
     #[must_use]
     pub fn get(&self, path: &str) -> Method {
         self.by_path.get(path).copied().unwrap_or_default()
+    }
+}
+
+/// What is read of `google/protobuf/descriptor.proto`. prost's own types do not hold options that others declare.
+mod descriptor {
+    use prost::Message;
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Set {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) files: Vec<File>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct File {
+        #[prost(string, tag = "2")]
+        pub(super) package: String,
+        #[prost(message, repeated, tag = "6")]
+        pub(super) services: Vec<Service>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Service {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(message, repeated, tag = "2")]
+        pub(super) methods: Vec<Method>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Method {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(message, optional, tag = "4")]
+        pub(super) options: Option<Options>,
+        #[prost(bool, tag = "5")]
+        pub(super) client_streaming: bool,
+        #[prost(bool, tag = "6")]
+        pub(super) server_streaming: bool,
+    }
+
+    #[derive(Clone, Copy, PartialEq, Eq, Message)]
+    pub(super) struct Options {
+        #[prost(int32, tag = "34")]
+        pub(super) idempotency_level: i32,
+        /// `weft.common.v1.access`
+        #[prost(int32, tag = "50001")]
+        pub(super) access: i32,
     }
 }
 
@@ -121,5 +179,15 @@ mod tests {
         assert_eq!((watch.idempotent, watch.streaming), (true, true));
         assert!(!methods.get("/weft.database.v1.UserService/CreateUser").idempotent);
         assert_eq!(methods.get("/someone.Else/Call"), Method::default());
+    }
+
+    #[test]
+    fn every_method_says_who_may_call_it() {
+        let methods = Methods::weft();
+        let access = |path: &str| methods.get(path).access;
+        assert_eq!(access("/weft.database.v1.ChatService/GetChat"), Access::User);
+        assert_eq!(access("/weft.cache.v1.CacheService/Get"), Access::Operator);
+        let silent = |path: &&str| access(&format!("/{path}")) == Access::Unspecified;
+        assert_eq!(methods.names().filter(silent).collect::<Vec<_>>(), Vec::<&str>::new());
     }
 }

@@ -3,6 +3,7 @@
 //! A change of files that cannot be used leaves what was read before in force. Connections stay as they were made.
 
 mod client;
+mod names;
 mod pem;
 mod server;
 mod stream;
@@ -17,6 +18,7 @@ use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 
 pub use client::{Client, ClientTls};
+pub use names::ClientNames;
 pub use server::{Certificate, ClientCertificates, Server, ServerTls, Version};
 pub use stream::Stream;
 

@@ -14,9 +14,9 @@ use tokio_util::{
 };
 use tonic::{body::Body, server::NamedService};
 use tower::Service as TowerService;
-use weft_mesh::tls::ServerTls;
+use weft_mesh::{identity::Signer, tls::ServerTls};
 
-use crate::{Config, Readiness};
+use crate::{Authenticate, Config, Readiness};
 
 /// A service of the mesh.
 pub trait Service: Send + 'static {
@@ -49,6 +49,8 @@ pub struct Scope {
     pub ready: Readiness,
     /// Notified when the operator asks for the configuration to be read again (SIGHUP).
     pub reload: Arc<Notify>,
+    /// Signs the calls to other services, where they authenticate their callers.
+    pub signer: Option<Arc<Signer>>,
 }
 
 /// A connection that a listener accepted. It counts against the limit until it is dropped.
@@ -132,6 +134,7 @@ pub struct Assembly {
     pub(crate) admin: Router,
     pub(crate) names: Vec<&'static str>,
     pub(crate) acceptor: Option<Arc<dyn Accept>>,
+    pub(crate) operators: Option<Arc<dyn Authenticate>>,
 }
 
 impl Assembly {
@@ -187,6 +190,13 @@ impl Assembly {
         S::Future: Send + 'static,
     {
         self.admin = mount(self.admin, server);
+        self
+    }
+
+    /// Says who calls on the admin port, instead of [`Config::identity`].
+    #[must_use]
+    pub fn with_operators(mut self, operators: Arc<dyn Authenticate>) -> Self {
+        self.operators = Some(operators);
         self
     }
 

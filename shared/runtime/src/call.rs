@@ -31,7 +31,10 @@ use weft_mesh::{
     trace,
 };
 
-use crate::metrics::{Metrics, RPC_STATUS};
+use crate::{
+    access::{Audit, Guard},
+    metrics::{Metrics, RPC_STATUS},
+};
 
 /// The methods of probes.
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -44,6 +47,7 @@ const MAX_PROBES: usize = 4096;
 #[derive(Clone)]
 pub(crate) struct Calls {
     router: Router,
+    guard: Guard,
     seats: Seats,
     /// A full server is not an ill one, and who watches it is no load: probes have seats of their own.
     probes: Seats,
@@ -53,13 +57,13 @@ pub(crate) struct Calls {
 
 impl Calls {
     pub(crate) fn new(
-        router: Router,
+        (router, guard): (Router, Guard),
         max_in_flight: usize,
         metrics: Metrics,
         draining: CancellationToken,
     ) -> Self {
         let (seats, probes) = (Seats::new(max_in_flight), Seats::new(MAX_PROBES));
-        Self { router, seats, probes, metrics, draining }
+        Self { router, guard, seats, probes, metrics, draining }
     }
 
     /// Handles one request.
@@ -69,10 +73,12 @@ impl Calls {
             record.ends_with = Some(Box::pin(self.draining.clone().cancelled_owned()));
         }
         let grpc = record.grpc;
-        let context = match Context::from_headers(request.headers(), Instant::now()) {
-            Ok(context) => context,
+        let admitted = match self.guard.admit(request.uri().path(), request.headers(), Instant::now()) {
+            Ok(admitted) => admitted,
             Err(error) => return record.around(refuse(error, grpc), None, Span::none(), None),
         };
+        let context = admitted.context;
+        record.audit = admitted.audit;
         let seats = if request.uri().path().starts_with(HEALTH) { &self.probes } else { &self.seats };
         let Some(permit) = seats.take() else {
             return record.around(refuse(MeshError::Overloaded, grpc), None, Span::none(), None);
@@ -180,6 +186,8 @@ struct Record {
     grpc: bool,
     method: KeyValue,
     status: Option<String>,
+    /// Told how the call ended.
+    audit: Option<Audit>,
     /// When this is over, so is the response.
     ends_with: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
@@ -194,7 +202,7 @@ impl Record {
         };
         metrics.in_flight.add(1, slice::from_ref(&metrics.service));
         let (metrics, seats, began) = (metrics.clone(), seats.clone(), Instant::now());
-        Self { metrics, seats, began, grpc, method, status: None, ends_with: None }
+        Self { metrics, seats, began, grpc, method, status: None, audit: None, ends_with: None }
     }
 
     fn around(
@@ -227,6 +235,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let status = self.status.take().unwrap_or_else(|| "CANCELLED".to_owned());
+        if let Some(audit) = self.audit.take() {
+            audit.tell(&status);
+        }
         let elapsed = self.began.elapsed().as_secs_f64();
         let (method, service) = (self.method.clone(), self.metrics.service.clone());
         self.metrics.in_flight.add(-1, slice::from_ref(&service));

@@ -10,7 +10,7 @@ mod secret;
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-pub use weft_mesh::duration;
+pub use weft_mesh::{duration, identity::Keys};
 
 pub(crate) use load::passed_sockets;
 pub use load::{Sources, render};
@@ -36,6 +36,17 @@ pub trait Config: DeserializeOwned + Serialize + Default + Clone + Send + Sync +
     /// What it tells of itself.
     fn telemetry(&self) -> &Telemetry;
 
+    /// The keys by which services believe each other, and the gateway, who calls. Default: none.
+    fn identity(&self) -> &Keys {
+        static NONE: Keys = Keys { key: None, create: false, trusted: Vec::new() };
+        &NONE
+    }
+
+    /// Whether callers are authenticated, so that it may listen on other addresses than loopback.
+    fn authenticates(&self) -> bool {
+        self.identity().are_configured()
+    }
+
     /// Environment variables operators already have, and the dotted keys they set: `("REDIS_URL", "redis.url")`.
     #[must_use]
     fn operator_names() -> &'static [(&'static str, &'static str)] {
@@ -55,13 +66,16 @@ pub trait Config: DeserializeOwned + Serialize + Default + Clone + Send + Sync +
 pub struct Admin {
     /// `host:port`. Default: loopback, the service's port + 100.
     pub address: String,
+    /// Whether `/metrics` is for operators only, where callers are authenticated. Default false: what scrapes it has
+    /// no identity.
+    pub authenticate_metrics: bool,
 }
 
 impl Admin {
     /// An admin port at an address.
     #[must_use]
     pub fn at(address: &str) -> Self {
-        Self { address: address.to_owned() }
+        Self { address: address.to_owned(), authenticate_metrics: false }
     }
 }
 
@@ -215,7 +229,7 @@ impl std::error::Error for ConfigError {}
 
 /// Checks what all services have alike.
 pub(crate) fn validate_common<C: Config>(config: &C, problems: &mut Problems) {
-    let insecure = config.lifecycle().insecure;
+    let insecure = config.lifecycle().insecure || config.authenticates();
     let admin = ("admin.address".to_owned(), config.admin().address.clone());
     for (key, address) in config.addresses().into_iter().chain([admin]) {
         match address.parse::<SocketAddr>() {
@@ -223,7 +237,7 @@ pub(crate) fn validate_common<C: Config>(config: &C, problems: &mut Problems) {
                 problems.push(key, format!("\"{address}\" is not an address such as \"127.0.0.1:7080\""));
             }
             Ok(parsed) if !parsed.ip().is_loopback() && !insecure => {
-                problems.push(key, format!("{address} is not loopback, and nobody is authenticated: pass --insecure to serve it all the same"));
+                problems.push(key, format!("{address} is not loopback, and nobody is authenticated: configure who may call, or pass --insecure to serve it all the same"));
             }
             Ok(_) => {}
         }
@@ -238,6 +252,9 @@ pub(crate) fn validate_common<C: Config>(config: &C, problems: &mut Problems) {
     }
     let headers = (8 * 1024..=1024 * 1024).contains(&lifecycle.max_header_bytes);
     problems.require(headers, "lifecycle.max_header_bytes", "must be 8192 to 1048576");
+    if let Err(error) = config.identity().check() {
+        problems.push("identity", error);
+    }
     if let Err(error) = config.telemetry().log.parse::<tracing_subscriber::EnvFilter>() {
         problems.push("telemetry.log", error);
     }

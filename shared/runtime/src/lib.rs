@@ -11,6 +11,7 @@
 
 #![deny(unsafe_code)] // but for `listeners::passed`, which says why
 
+mod access;
 mod admin;
 mod assembly;
 mod call;
@@ -23,6 +24,7 @@ mod serve;
 mod start;
 pub mod telemetry;
 
+pub use access::Authenticate;
 pub use assembly::{Accept, Assembly, Connection, Scope, Service};
 pub use config::Config;
 pub use listeners::{BindError, Listeners};

@@ -137,11 +137,14 @@ pub async fn serve_connection<H, F, B>(
     let Connection { stream, peer, listener: _, tls, tunnels, place: _place, handover: _handover } =
         connection;
     let Some((stream, version)) = version::agree(stream, tls, peer, scope).await else { return };
-    let ends = Ends::default();
+    let (ends, names) = (Ends::default(), stream.client_names());
     let service = service_fn({
         let ends = ends.clone();
-        move |request| {
+        move |mut request: Request<Incoming>| {
             let (ends, handler) = (ends.clone(), handler.clone());
+            if let Some(names) = names.clone() {
+                request.extensions_mut().insert(names);
+            }
             // Boxed, so that hyper's task for the stream does not keep its room until the last byte of the response.
             Box::pin(async move { Ok::<_, Infallible>(ends.answer(request, handler).await) })
         }

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use axum::Router;
 use tokio::{
     sync::Semaphore,
@@ -9,7 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    Config, Listeners,
+    Authenticate, Config, Listeners,
+    access::Guard,
     admin::{routes, with_health},
     assembly::{Accept, Assembly, Scope, Service},
     call::{Calls, unknown},
@@ -52,19 +54,25 @@ pub struct Running {
 /// When the service cannot be assembled.
 pub async fn start<S: Service>(config: S::Config, listeners: Listeners) -> anyhow::Result<Running> {
     install_tls_provider();
-    let scope = Scope::default();
+    let signer = config.identity().signer(&format!("weft-{}", S::NAME)).context("identity")?;
+    let scope = Scope { signer: signer.map(Arc::new), ..Scope::default() };
+    let verifier = config.identity().verifier(S::NAME).context("identity")?;
+    let verifier = verifier.map(|verifier| -> Arc<dyn Authenticate> { Arc::new(verifier) });
+    let metrics_are_public = !config.admin().authenticate_metrics;
     let lifecycle = config.lifecycle().clone();
     let admin = listeners.admin.local_addr()?;
     let address = listeners.address().unwrap_or(admin);
     let metrics = Metrics::new(S::NAME);
     let assembly = S::assemble(config, scope.clone()).await?;
-    let acceptor = public(&assembly, &scope, &lifecycle, &metrics).await;
+    let guard = Guard::public(verifier.clone(), &assembly.names);
+    let acceptor = public(&assembly, guard, &scope, &lifecycle, &metrics).await;
     let permits = Arc::new(Semaphore::new(lifecycle.max_connections.min(Semaphore::MAX_PERMITS)));
     for listener in listeners.public.into_iter().enumerate() {
         scope.work.spawn(accept(listener, Arc::clone(&acceptor), Arc::clone(&permits), scope.clone()));
     }
     let router = with_health(assembly.admin.merge(routes(&scope)), &assembly.names, &scope).await;
-    let acceptor = serving(router, &scope, &lifecycle, &metrics);
+    let guard = Guard::admin(assembly.operators.or(verifier), metrics_are_public);
+    let acceptor = serving((router, guard), &scope, &lifecycle, &metrics);
     scope.work.spawn(accept(
         (0, listeners.admin),
         acceptor,
@@ -77,6 +85,7 @@ pub async fn start<S: Service>(config: S::Config, listeners: Listeners) -> anyho
 
 async fn public(
     assembly: &Assembly,
+    guard: Guard,
     scope: &Scope,
     lifecycle: &Lifecycle,
     metrics: &Metrics,
@@ -85,12 +94,17 @@ async fn public(
         return Arc::clone(acceptor);
     }
     let router = with_health(assembly.public.clone(), &assembly.names, scope).await;
-    serving(router, scope, lifecycle, metrics)
+    serving((router, guard), scope, lifecycle, metrics)
 }
 
-fn serving(router: Router, scope: &Scope, lifecycle: &Lifecycle, metrics: &Metrics) -> Arc<dyn Accept> {
+fn serving(
+    (router, guard): (Router, Guard),
+    scope: &Scope,
+    lifecycle: &Lifecycle,
+    metrics: &Metrics,
+) -> Arc<dyn Accept> {
     let calls = Calls::new(
-        router.fallback(unknown),
+        (router.fallback(unknown), guard),
         lifecycle.max_in_flight,
         metrics.clone(),
         scope.draining.clone(),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 
 use crate::{Error, Result};
 
@@ -43,13 +43,17 @@ impl Authority {
         Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key), certificate })
     }
 
-    /// A certificate for some hosts: `<name>.pem` and `<name>.key`, in place of what was there under that name.
+    /// A certificate for some hosts, or URIs: `<name>.pem` and `<name>.key`, in place of what was there under that name.
     ///
     /// # Errors
     /// When a host is none, or a file cannot be written.
     pub fn issue(&self, name: &str, hosts: &[&str]) -> Result<Issued> {
-        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        let (uris, hosts): (Vec<String>, Vec<String>) =
+            hosts.iter().map(ToString::to_string).partition(|host| host.contains("://"));
         let mut params = CertificateParams::new(hosts).map_err(Error::Certificate)?;
+        for uri in uris {
+            params.subject_alt_names.push(SanType::URI(uri.try_into().map_err(Error::Certificate)?));
+        }
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let key = KeyPair::generate().map_err(Error::Certificate)?;
         let signed = params.signed_by(&key, &self.issuer).map_err(Error::Certificate)?;

@@ -65,6 +65,9 @@ pub enum Error {
     /// A certificate could not be made.
     #[error("no certificate")]
     Certificate(#[source] rcgen::Error),
+    /// A key that cannot be made or used.
+    #[error("a key cannot be made or used")]
+    Key,
     /// No port could be found or bound.
     #[error("no free port")]
     Port(#[source] io::Error),

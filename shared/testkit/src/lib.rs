@@ -19,7 +19,7 @@
 //!
 //! [`DnsServer`] is a stub in the test's own process: it answers what it was told, with the TTL it was told, or fails.
 //!
-//! [`Authority`] issues certificates.
+//! [`Authority`] issues certificates, [`TokenIssuer`] tokens.
 //!
 //! [`mod@bench`] has the backends and the load for a comparison of load balancers.
 //!
@@ -43,6 +43,7 @@ mod s3;
 mod server;
 mod servers;
 mod shared;
+mod token_issuer;
 mod watchdog;
 
 pub use authority::{Authority, Issued};
@@ -60,3 +61,4 @@ pub use redis::Redis;
 pub use s3::{S3, serve as serve_s3};
 pub use server::Server;
 pub use servers::Servers;
+pub use token_issuer::TokenIssuer;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What clients other than gRPC's in plain text cost: TLS, beside HAProxy and nginx, and JSON, beside gRPC.
+"""What a front door costs: TLS, beside HAProxy and nginx, JSON, beside gRPC, and asking who calls, beside not asking.
 
     python3 tests/bench/front/run.py [--rounds 5] [--seconds 4] [--profile dist | --bin-dir DIR]
 
@@ -10,18 +10,23 @@ calls it answered, the spread, and the ratio.
 TLS is 1.3 with TLS_AES_128_GCM_SHA256 and an ECDSA P-256 certificate for everybody. `kept` are 8 connections with 32
 streams each, and calls of 100 B; `new` is a connection for each call, whose handshake is never resumed. Backends are
 echoes without TLS (nghttpd). JSON is a call of `CacheService/Get` by the Connect protocol, which the gateway translates,
-beside the same call in gRPC; behind both is weft-cache with a value of 100 B.
+beside the same call in gRPC; behind both is weft-cache with a value of 100 B. Those who are asked show a token (JWT, ES256),
+which is verified once and remembered, and are held to a rate limit by user, which is too high to be met; `told` means
+that the backend is told who calls in an identity signed for it, which is remembered for half a minute.
 
 haproxy, nginx-light, nghttp2-client, nghttp2-server and openssl are Debian packages.
 """
 
 import argparse
+import base64
 import pathlib
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from json import dumps
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 from processes import LOAD_CORE, PROXY_CORE, add_options, binaries, cpu_seconds, end_as_by_ctrl_c, need_tools, pinned
@@ -188,6 +193,62 @@ def tls(arguments, program, folder, running):
         compare(title, candidates, arguments.rounds, "weft-gateway")
 
 
+ASKED = """
+[[routes]]
+grpc_service = "*"
+pool = "bench"
+rate_limits = [{{ requests = 1000000000, key = "user" }}]
+[[auth.issuers]]
+issuer = "https://id.example"
+audiences = ["weft"]
+jwks_file = "{folder}/jwks.json"
+algorithms = ["ES256"]
+"""
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def token(folder):
+    """A token that is good for a day, signed with the certificate's key, which becomes the issuer's."""
+    key = folder / "key.pem"
+    public = subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-outform", "DER"], check=True, capture_output=True)
+    point = public.stdout[-64:]
+    jwk = {"kty": "EC", "crv": "P-256", "kid": "k", "x": base64url(point[:32]), "y": base64url(point[32:])}
+    (folder / "jwks.json").write_text(dumps({"keys": [jwk]}))
+    claims = {"iss": "https://id.example", "aud": "weft", "sub": "ada", "exp": int(time.time()) + 86400}
+    parts = [base64url(dumps(part).encode()) for part in ({"alg": "ES256", "kid": "k"}, claims)]
+    message = ".".join(parts)
+    sign = ["openssl", "dgst", "-sha256", "-sign", key]
+    der = subprocess.run(sign, input=message.encode(), check=True, capture_output=True).stdout
+    # SEQUENCE { INTEGER r, INTEGER s }, each perhaps with a zero before it.
+    r = der[4 : 4 + der[3]]
+    s = der[6 + der[3] :]
+    return f"{message}.{base64url(r[-32:].rjust(32, bytes(1)) + s[-32:].rjust(32, bytes(1)))}"
+
+
+def asking(arguments, program, folder, running):
+    """The same calls to gateways that ask who calls, and to one that does not."""
+    backend, shown = free_port(), token(folder)
+    echo = ["nghttpd", "--no-tls", "--echo-upload", "--trailer", "grpc-status: 0", "-w", "20", "-W", "24", "-m", "1024"]
+    start(running, LOAD_CORE, [*echo, "-a", "127.0.0.1", backend], backend)
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", folder / "identity.key"], check=True, capture_output=True)
+    plain = WEFT.rsplit("[[routes]]", 1)
+    told = plain[0].replace('name = "bench"', 'name = "bench"\nidentity = "bench"') + ASKED
+    told += '[identity]\nkey = "{folder}/identity.key"\n'
+    headers = ["content-type: application/grpc", "te: trailers", f"authorization: Bearer {shown}"]
+    candidates = []
+    for name, template in {"asked": plain[0] + ASKED, "asked, told": told, "not asked": WEFT}.items():
+        port, config = free_port(), folder / f"{name.replace(', ', '-').replace(' ', '-')}.toml"
+        config.write_text(template.format(port=port, admin=free_port(), backend=backend, tls="", folder=folder))
+        pid = start(running, PROXY_CORE, [program, "--config", config], port)
+        shape = ["-D", str(arguments.seconds), "-c", "8", "-m", "32"]
+        url = f"http://127.0.0.1:{port}/grpc.testing.Echo/Unary"
+        candidates.append((name, pid, h2load(url, shape, folder / "payload", headers)))
+    compare("Asking who calls: 100 B unary, 8 x 32", candidates, arguments.rounds, "asked")
+
+
 def json(arguments, program, cache, folder, running):
     port, config = free_port(), folder / "cache.toml"
     config.write_text(f'address = "127.0.0.1:{port}"\nadmin = {{ address = "127.0.0.1:{free_port()}" }}\n')
@@ -223,6 +284,7 @@ def main():
         try:
             tls(arguments, program, pathlib.Path(folder), running)
             json(arguments, program, cache, pathlib.Path(folder), running)
+            asking(arguments, program, pathlib.Path(folder), running)
         finally:
             for process in reversed(running):
                 stop(process)

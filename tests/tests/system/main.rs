@@ -11,6 +11,7 @@ mod crash;
 #[cfg(feature = "real-backends")]
 mod faults;
 mod ingest;
+mod ownership;
 mod process;
 mod provider;
 mod replay;

@@ -1,5 +1,6 @@
 //! Everything that can be wrong with the gateway's configuration.
 
+mod auth;
 mod route;
 
 use std::collections::HashSet;
@@ -40,6 +41,7 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
         }
     }
     route::validate(&config.routes, &names, problems);
+    auth::validate(config, problems);
 }
 
 fn check_pool(pool: &Pool, key: &str, problems: &mut Problems) {
@@ -230,7 +232,7 @@ mod tests {
             methods = ["get"]
             headers = [{ name = "a b" }, { name = "x", value = "\n" }]
             rewrite = { host = "a b", path = "x y" }
-            rate_limits = [{ requests = 0, per = "0s", key = "user" }]
+            rate_limits = [{ requests = 0, per = "0s", key = "chat" }]
             cors = { origins = ["*", "chat.example"], credentials = true, expose_headers = ["a b"] }
             pool = "a"
             [[routes]]
@@ -282,7 +284,7 @@ mod tests {
             "routes[4].rewrite.host",
             "routes[4].rate_limits[0]: requests",
             "routes[4].rate_limits[0].per",
-            "routes[4].rate_limits[0].key: \"user\"",
+            "routes[4].rate_limits[0].key: \"chat\"",
             "routes[4].cors.origins: \"chat.example\"",
             "routes[4].cors.credentials",
             "routes[4].cors.expose_headers",

@@ -17,8 +17,8 @@ pub struct RateLimit {
     pub per: Duration,
     /// So many at once after a rest. Default: `requests`.
     pub burst: Option<u64>,
-    /// Whose calls are counted together: `address` (the default; of version 6 its /64), `header:<name>`, or `route` for
-    /// all of them.
+    /// Whose calls are counted together: `address` (the default; of version 6 its /64), `header:<name>`, `user`
+    /// for who is authenticated (else the address), or `route` for all of them.
     pub key: String,
 }
 
@@ -33,6 +33,7 @@ impl Default for RateLimit {
 pub(crate) enum RateKey {
     Route,
     Address,
+    User,
     Header(HeaderName),
 }
 
@@ -41,6 +42,7 @@ impl RateKey {
         match text {
             "route" => Some(Self::Route),
             "address" => Some(Self::Address),
+            "user" => Some(Self::User),
             _ => text.strip_prefix("header:")?.parse().ok().map(Self::Header),
         }
     }

@@ -28,6 +28,10 @@ pub(super) fn refuse(error: MeshError, grpc: bool) -> Response<Body> {
         _ => error.kind().http_status(),
     };
     let mut response = self::error(status, error.reason(), &error.to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        let bearer = HeaderValue::from_static("Bearer realm=\"weft\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
     if let Some(after) = retry {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds(after)));
     }

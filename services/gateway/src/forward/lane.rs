@@ -7,10 +7,11 @@ use std::{
 
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
-use weft_mesh::upstream::Upstream;
+use weft_mesh::{identity::Signer, upstream::Upstream};
 
 use super::Metered;
 use crate::{
+    auth::{Auth, Rules},
     config::{self, Config, HashOn, Overload, Protocol},
     gate::Gate,
     metrics::Durations,
@@ -66,6 +67,8 @@ pub(crate) enum Way {
 pub(crate) struct Lane {
     pub(crate) rule: Rule,
     pub(crate) target: Arc<Target>,
+    /// The service of Weft that its backends are.
+    pub(crate) audience: Option<Arc<str>>,
     /// Counts the route's calls on all threads.
     pub(crate) gate: Gate,
     pub(crate) durations: Durations,
@@ -89,11 +92,20 @@ pub(crate) struct Bounds {
     pub(super) overload: Overload,
     /// Proxies whose word counts.
     pub(super) trusted: Vec<IpNet>,
+    /// Who is believed to be whom.
+    pub(super) auth: Arc<Auth>,
+    /// Who may call what.
+    pub(crate) rules: Rules,
+    /// Tells services who calls.
+    pub(super) signer: Option<Arc<Signer>>,
 }
 
 impl Bounds {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, auth: Arc<Auth>, signer: Option<Arc<Signer>>) -> Self {
         Self {
+            rules: Rules::new(&config.auth, &config.routes),
+            auth,
+            signer,
             max_in_flight: config.lifecycle.max_in_flight,
             overload: config.overload.clone(),
             trusted: config.trusted_proxies.iter().filter_map(|proxy| config::network(proxy)).collect(),

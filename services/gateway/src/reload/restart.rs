@@ -7,7 +7,11 @@ use toml::Value;
 use crate::config::Config;
 
 /// What a reload takes over, as keys and tables. All else needs a restart, keys to come too.
-const LIVE: [&str; 10] = [
+const LIVE: [&str; 14] = [
+    "auth.api_keys",
+    "auth.certificates",
+    "auth.issuers",
+    "auth.rules",
     "pools",
     "routes",
     "lifecycle.max_in_flight",

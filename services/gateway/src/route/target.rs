@@ -107,6 +107,19 @@ pub fn is_plain(path: &str) -> bool {
     !decoded.split(['/', '\\']).any(name)
 }
 
+/// The path of those servers that take encoded slashes, and backslashes, for slashes; `None` where there are none.
+#[must_use]
+pub fn unescaped(path: &str) -> Option<String> {
+    if !path.contains(['%', '\\']) {
+        return None;
+    }
+    let mut slashed = path.replace('\\', "/");
+    for escaped in ["%2f", "%2F", "%5c", "%5C"] {
+        slashed = slashed.replace(escaped, "/");
+    }
+    (slashed != path).then(|| normalised(&slashed).into_owned())
+}
+
 /// A path as it is matched: what needs no encoding is decoded (RFC 3986 §6.2.2.2), and slashes in a row are one, as most
 /// servers take them. What is sent on stays as it came, unless it is written anew.
 #[must_use]

@@ -197,3 +197,12 @@ fn a_path_is_matched_as_most_servers_read_it() {
     let routes = Routes::new(&[host("admin.example", None, "admin"), Route::path("/", "any")]);
     assert_eq!(pool(&routes, http("admin.example.:80", "/")), Some("admin"));
 }
+
+#[test]
+fn encoded_slashes_are_slashes_in_the_other_reading() {
+    assert_eq!(unescaped("/a/b"), None);
+    assert_eq!(unescaped("/a%20b"), None);
+    assert_eq!(unescaped("/a%2Fb%2f%61").as_deref(), Some("/a/b/a"));
+    assert_eq!(unescaped("/a%5cb\\c").as_deref(), Some("/a/b/c"));
+    assert_eq!(unescaped("/a/%2F/b").as_deref(), Some("/a/b"));
+}

@@ -5,6 +5,7 @@
 
 mod access_log;
 mod admin;
+mod auth;
 mod backend;
 mod client;
 mod faults;

@@ -25,7 +25,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(10);
 
-fn server(issued: &[&Issued]) -> tls::Server {
+pub(crate) fn server(issued: &[&Issued]) -> tls::Server {
     let pair = |issued: &&Issued| tls::Certificate {
         certificate: issued.certificate.clone(),
         key: issued.key.clone(),
@@ -43,7 +43,7 @@ async fn before(backend: &TestBackend, tls: tls::Server, change: impl FnOnce(&mu
 }
 
 /// Connects as a client that trusts an authority and shows a certificate if it has one.
-async fn connect(
+pub(crate) async fn connect(
     address: SocketAddr,
     trusted: &Authority,
     (name, protocol): (&'static str, &'static [u8]),

@@ -10,6 +10,8 @@ use super::plan::{Plan, Stores};
 
 /// The sections of the file.
 const SECTIONS: [&str; 6] = ["gateway", "cache", "database", "queue", "assets", "telemetry"];
+/// The services that keep something.
+const STORES: [&str; 3] = ["database", "queue", "assets"];
 /// What is logged unless `[telemetry]` says otherwise: on a terminal, the summary is what there is to read.
 const LOG: &str = "warn,lapin=off";
 
@@ -71,11 +73,11 @@ impl Config {
             wrong.push(format!("{name}: unknown key; the sections are {}", SECTIONS.join(", ")));
         }
         let process = note(wrong, process(sources));
-        let gateway = note(wrong, section(sources, "gateway", None));
-        let cache = note(wrong, section(sources, "cache", None));
-        let database = note(wrong, section(sources, "database", Some(data_dir)));
-        let queue = note(wrong, section(sources, "queue", Some(data_dir)));
-        let assets = note(wrong, section(sources, "assets", Some(data_dir)));
+        let gateway = note(wrong, section(sources, "gateway", data_dir));
+        let cache = note(wrong, section(sources, "cache", data_dir));
+        let database = note(wrong, section(sources, "database", data_dir));
+        let queue = note(wrong, section(sources, "queue", data_dir));
+        let assets = note(wrong, section(sources, "assets", data_dir));
         let stores = Stores {
             cache: cache.as_ref(),
             database: database.as_ref(),
@@ -108,20 +110,24 @@ fn process(sources: &Sources) -> Result<Process, ConfigError> {
 fn section<C: weft_runtime::Config>(
     sources: &Sources,
     name: &str,
-    data_dir: Option<&Path>,
+    data_dir: &Path,
 ) -> Result<C, ConfigError> {
     sources.section(name)?.load_section(name, base(name, data_dir)?, name)
 }
 
-/// What a service has in this launcher unless it is configured otherwise.
-pub(super) fn base(name: &str, data_dir: Option<&Path>) -> Result<Table, ConfigError> {
-    let mut base = Table::new();
-    if let Some(data_dir) = data_dir {
-        let own = data_dir.join(name);
-        let own = own.to_str().ok_or_else(|| ConfigError {
+/// What a service has in this launcher unless it is configured otherwise: a folder of its own, and the one key with which
+/// all of them say who calls.
+pub(super) fn base(name: &str, data_dir: &Path) -> Result<Table, ConfigError> {
+    let below = |path: &str| {
+        let path = data_dir.join(path).to_str().map(Value::from);
+        path.ok_or_else(|| ConfigError {
             problems: vec![format!("--data-dir: {} is not UTF-8", data_dir.display())],
-        })?;
-        base.insert("data_dir".to_owned(), Value::from(own));
+        })
+    };
+    let identity = [("key".to_owned(), below("identity.key")?), ("create".to_owned(), Value::from(true))];
+    let mut base = Table::from_iter([("identity".to_owned(), Value::Table(Table::from_iter(identity)))]);
+    if STORES.contains(&name) {
+        base.insert("data_dir".to_owned(), below(name)?);
     }
     Ok(base)
 }
@@ -185,14 +191,14 @@ mod tests {
     #[test]
     fn the_problems_of_all_sections_are_reported_together() {
         let text = "[cach]\n[telemetry]\nlgo = 1\n[cache]\ntypo = 1\n[queue.retry]\nfactor = 0.5\n\
-                    [assets]\naddress = \"0.0.0.0:1\"\n[database]\naddress = 7";
+                    [[gateway.listeners]]\naddress = \"0.0.0.0:1\"\n[database]\naddress = 7";
         let problems = load(text).unwrap_err();
         for expected in [
             "cach: unknown key; the sections are gateway, cache",
             "telemetry.lgo: unknown key",
             "cache.typo: unknown key",
             "queue.retry.factor: must be",
-            "assets.address: 0.0.0.0:1 is not loopback",
+            "gateway.listeners[0].address: 0.0.0.0:1 is not loopback",
             "database.address: invalid type",
         ] {
             assert!(

@@ -59,10 +59,10 @@ impl Plan {
         for (&name, wanted) in &mut self.services {
             let section = sources.section(name)?;
             wanted.table = match name {
-                "cache" => section.merged::<weft_cache::Config>(name, base(name, None)?),
-                "database" => section.merged::<weft_database::Config>(name, base(name, Some(data_dir))?),
-                "queue" => section.merged::<weft_queue::config::Config>(name, base(name, Some(data_dir))?),
-                _ => section.merged::<weft_assets::Config>(name, base(name, Some(data_dir))?),
+                "cache" => section.merged::<weft_cache::Config>(name, base(name, data_dir)?),
+                "database" => section.merged::<weft_database::Config>(name, base(name, data_dir)?),
+                "queue" => section.merged::<weft_queue::config::Config>(name, base(name, data_dir)?),
+                _ => section.merged::<weft_assets::Config>(name, base(name, data_dir)?),
             };
         }
         Ok(())

@@ -88,11 +88,12 @@ fn a_data_directory_has_one_mesh_at_a_time() {
 fn everything_wrong_with_a_configuration_is_told_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("weft.toml");
-    std::fs::write(&config, "[cache]\ntypo = 1\n[assets]\naddress = \"0.0.0.0:1\"\n[sea]\n").unwrap();
+    std::fs::write(&config, "[cache]\ntypo = 1\n[[gateway.listeners]]\naddress = \"0.0.0.0:1\"\n[sea]\n")
+        .unwrap();
     let said = run(&["up", "--config", config.to_str().unwrap(), "--check-config"]);
     assert_eq!(said.code, 64);
     for expected in
-        ["cache.typo: unknown key", "assets.address: 0.0.0.0:1 is not loopback", "sea: unknown key"]
+        ["cache.typo: unknown key", "gateway.listeners[0].address: 0.0.0.0:1 is not", "sea: unknown key"]
     {
         assert!(said.err.contains(expected), "{}", said.err);
     }

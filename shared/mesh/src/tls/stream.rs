@@ -12,6 +12,8 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
+use super::ClientNames;
+
 /// A connection, secured or not.
 #[derive(Debug)]
 pub enum Stream {
@@ -37,6 +39,14 @@ impl Stream {
             Self::Plain(stream) => stream.peek(&mut [0]).await.map(|read| read > 0),
             Self::Tls(stream) => stream.fill_buf().await.map(|bytes| !bytes.is_empty()),
         }
+    }
+
+    /// The names in the certificate that the client has shown, and that was verified.
+    #[must_use]
+    pub fn client_names(&self) -> Option<ClientNames> {
+        let Self::Tls(stream) = self else { return None };
+        let TlsStream::Server(stream) = &**stream else { return None };
+        stream.get_ref().1.peer_certificates()?.first().and_then(ClientNames::of)
     }
 
     pub(super) fn secured(stream: impl Into<TlsStream<TcpStream>>) -> Self {

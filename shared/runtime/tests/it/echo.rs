@@ -23,7 +23,7 @@ use weft_proto::cache::v1::{
 };
 use weft_runtime::{
     Assembly, Config, Readiness, Scope, Service,
-    config::{Admin, Lifecycle, Problems, Telemetry},
+    config::{Admin, Keys, Lifecycle, Problems, Telemetry},
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +33,7 @@ pub(crate) struct EchoConfig {
     pub(crate) admin: Admin,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) telemetry: Telemetry,
+    pub(crate) identity: Keys,
     pub(crate) ready: bool,
 }
 
@@ -43,6 +44,7 @@ impl Default for EchoConfig {
             admin: Admin::default(),
             lifecycle: Lifecycle::default(),
             telemetry: Telemetry::default(),
+            identity: Keys::default(),
             ready: true,
         }
     }
@@ -60,6 +62,9 @@ impl Config for EchoConfig {
     }
     fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+    fn identity(&self) -> &Keys {
+        &self.identity
     }
     fn validate(&self, _: &mut Problems) {}
 }

@@ -111,7 +111,7 @@ fn check_rate(limit: &RateLimit, key: &str, problems: &mut Problems) {
         problems.push(format!("{key}.per"), "must be longer than 0 s");
     }
     if RateKey::parse(&limit.key).is_none() {
-        let problem = format!("\"{}\": must be `address`, `header:<name>` or `route`", limit.key);
+        let problem = format!("\"{}\": must be `address`, `user`, `header:<name>` or `route`", limit.key);
         problems.push(format!("{key}.key"), problem);
     }
 }

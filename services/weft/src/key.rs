@@ -145,7 +145,7 @@ fn write(path: &Path, file: &File) -> anyhow::Result<()> {
             new.sync_all()
         });
     // As the gateway will read it.
-    let checked = written.with_context(failed).and_then(|()| Ok(weft_gateway::check_api_keys(&draft)?));
+    let checked = written.with_context(failed).and_then(|()| weft_gateway::check_api_keys(&draft));
     let put = checked.and_then(|()| fs::rename(&draft, path).with_context(failed));
     put.inspect_err(|_| drop(fs::remove_file(&draft)))
 }

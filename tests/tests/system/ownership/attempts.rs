@@ -112,7 +112,7 @@ impl Things {
                 it.json("ada", "database", "DocumentService/GetDocument", json!({ "id": document })).await;
             read["document"]["state"] == "DOCUMENT_STATE_READY"
         };
-        eventually(LIMIT, || ready()).await;
+        eventually(LIMIT, ready).await;
         let question =
             json!({ "chatId": chat, "content": format!("{SECRET}: where does the ferry leave from?") });
         let posted = it.json("ada", "database", "MessageService/PostMessage", question).await;
@@ -129,7 +129,7 @@ impl Things {
             let listed = it.json("ada", "database", "NotificationService/ListNotifications", json!({})).await;
             listed["notifications"].as_array().is_some_and(|all| all.len() >= 2)
         };
-        eventually(LIMIT, || notified()).await;
+        eventually(LIMIT, notified).await;
         let listed = it.json("ada", "database", "NotificationService/ListNotifications", json!({})).await;
         let notification = text(&listed["notifications"][0]["id"]);
         Self { chat, message, job, dead, document, asset, notification }
@@ -142,7 +142,7 @@ impl Things {
             let documents = listed["documents"].as_array().cloned().unwrap_or_default();
             documents.iter().all(|document| document["state"] != "DOCUMENT_STATE_PENDING")
         };
-        eventually(LIMIT, || settled()).await;
+        eventually(LIMIT, settled).await;
         for id in [BOBS_REPLY, BOBS_INGEST] {
             // As for something that is not there: with nothing done, or given up.
             ended(it, "bob", id).await;

@@ -31,7 +31,7 @@ use crate::config;
 pub(crate) use jwks::{Fetcher, check as check_key_set};
 pub(crate) use jwt::algorithm;
 use jwt::{Issuer, Token};
-pub(crate) use keys::{Keys, PREFIX};
+pub(crate) use keys::{Keys, PREFIX, check as check_keys};
 pub(crate) use operators::Operators;
 pub(crate) use rules::{ANONYMOUS, Allowed, Calls, Rules};
 

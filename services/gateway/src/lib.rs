@@ -107,12 +107,12 @@ impl Service for Gateway {
     }
 }
 
-/// Checks a file of API keys, as `auth.api_keys` names one.
+/// Checks what a file of API keys holds, as `auth.api_keys` names one.
 ///
 /// # Errors
 /// With what is wrong with it.
-pub fn check_api_keys(path: &std::path::Path) -> anyhow::Result<()> {
-    Ok(auth::Keys::check(path)?)
+pub fn check_api_keys(text: &str) -> Result<(), String> {
+    auth::check_keys(text)
 }
 
 /// The methods that are known: Weft's own, and those of the files that the configuration names.

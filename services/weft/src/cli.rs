@@ -133,9 +133,9 @@ pub(crate) enum KeyCommand {
         /// Calls that it is for, such as weft.database.v1.* or /v1/*; all of them by default
         #[arg(long = "scope", value_name = "CALLS")]
         scopes: Vec<String>,
-        /// How long it is good for, such as 90d; for ever by default
-        #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
-        expires: Option<Duration>,
+        /// How long it is good for; for ever by default
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: Option<u32>,
         #[command(flatten)]
         file: KeyFile,
     },

@@ -56,9 +56,9 @@ struct Key {
 /// Runs `weft key`.
 pub(crate) fn command(session: &Session, command: &KeyCommand) -> anyhow::Result<ExitCode> {
     match command {
-        KeyCommand::Create { user, roles, scopes, expires, file } => {
+        KeyCommand::Create { user, roles, scopes, days, file } => {
             let scopes = Some(scopes.clone()).filter(|scopes| !scopes.is_empty());
-            create(&file.path, user, (roles, scopes), *expires)?;
+            create(&file.path, user, (roles, scopes), *days)?;
         }
         KeyCommand::Ls(KeyFile { path }) => list(session, path)?,
         KeyCommand::Revoke { ids, file } => revoke(&file.path, ids)?,
@@ -70,7 +70,7 @@ fn create(
     path: &Path,
     user: &str,
     (roles, scopes): (&[String], Option<Vec<String>>),
-    expires: Option<Duration>,
+    days: Option<u32>,
 ) -> anyhow::Result<()> {
     if !is_user_name(user) {
         bail!("`{user}` is no user name: it must be 1 to 128 bytes of printable ASCII without spaces");
@@ -80,7 +80,8 @@ fn create(
     let id = id(&file)?;
     let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
     let sha256 = Sha256::digest(&secret).iter().map(|byte| format!("{byte:02x}")).collect();
-    let expires = expires.map(|time| now.checked_add(time)).transpose().context("that is too long")?;
+    let until = |days: u32| now.checked_add(Duration::from_secs(u64::from(days) * 86_400));
+    let expires = days.map(until).transpose().context("that is too long")?;
     let expires = expires.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     let created = Some(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     let (user, roles) = (user.to_owned(), roles.to_vec());
@@ -137,6 +138,8 @@ fn write(path: &Path, file: &File) -> anyhow::Result<()> {
         fs::create_dir_all(folder).with_context(failed)?;
     }
     let text = format!("{HEADING}{}", toml::to_string(file)?);
+    // As the gateway will read it.
+    weft_gateway::check_api_keys(&text).map_err(anyhow::Error::msg)?;
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     let _ = fs::remove_file(&draft);
     let written =
@@ -144,9 +147,7 @@ fn write(path: &Path, file: &File) -> anyhow::Result<()> {
             new.write_all(text.as_bytes())?;
             new.sync_all()
         });
-    // As the gateway will read it.
-    let checked = written.with_context(failed).and_then(|()| weft_gateway::check_api_keys(&draft));
-    let put = checked.and_then(|()| fs::rename(&draft, path).with_context(failed));
+    let put = written.and_then(|()| fs::rename(&draft, path)).with_context(failed);
     put.inspect_err(|_| drop(fs::remove_file(&draft)))
 }
 

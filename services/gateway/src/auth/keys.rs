@@ -93,16 +93,7 @@ impl Keys {
         if self.current.load().text.as_ref() == Some(&text) {
             return Ok(false);
         }
-        // What the parser shows of the file could be a part of a key.
-        let file: File = toml::from_str(&text).map_err(|error| refuse(error.message().to_owned()))?;
-        let mut keys = HashMap::new();
-        for entry in file.keys {
-            let id = entry.id.clone();
-            let key = Key::new(entry).map_err(|problem| refuse(format!("key {id}: {problem}")))?;
-            if keys.insert(id.clone(), key).is_some() {
-                return Err(refuse(format!("key {id}: is there twice")));
-            }
-        }
+        let keys = parse(&text).map_err(refuse)?;
         self.current.store(Arc::new(Loaded { text: Some(text), keys }));
         Ok(true)
     }
@@ -123,6 +114,28 @@ impl Keys {
         }
         Ok(Arc::clone(&key.identity))
     }
+}
+
+/// The keys of a file.
+///
+/// # Errors
+/// With what is wrong with it.
+pub(crate) fn check(text: &str) -> Result<(), String> {
+    parse(text).map(drop)
+}
+
+fn parse(text: &str) -> Result<HashMap<String, Key>, String> {
+    // What the parser shows of the file could be a part of a key.
+    let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    let mut keys = HashMap::new();
+    for entry in file.keys {
+        let id = entry.id.clone();
+        let key = Key::new(entry).map_err(|problem| format!("key {id}: {problem}"))?;
+        if keys.insert(id.clone(), key).is_some() {
+            return Err(format!("key {id}: is there twice"));
+        }
+    }
+    Ok(keys)
 }
 
 impl Key {

@@ -14,7 +14,7 @@ mod unread;
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
@@ -37,7 +37,7 @@ use crate::{
     config::Protocol,
     gate::{self, Gate},
     metrics::Metrics,
-    rate::Verdict as Rated,
+    rate::{Client, Verdict as Rated},
     route::{View, normalised, unescaped},
     table::Tables,
     translate::{self, Buffers, Complaint, Contracts, Dialect, Source, Streaming, Unary},
@@ -60,6 +60,16 @@ pub(crate) struct Common {
     pub(crate) buffers: Buffers,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) scope: Scope,
+}
+
+/// Where there is no room for a call.
+enum Full {
+    /// In this time, but after it.
+    TooEarly(Duration),
+    /// In the gateway, or on the route.
+    Gateway,
+    /// For this caller.
+    Caller,
 }
 
 /// What becomes of a request.
@@ -227,8 +237,10 @@ impl Forwarder {
             }
         };
         let address = caller::client(view.headers, &caller, &lane.bounds.trusted);
-        let rated = lane.limits.take(identity::client(&lane, address, &user), view.headers);
-        let admitted = self.enter(&lane, rated.map(|(_, verdict)| verdict), user);
+        let client = identity::client(&lane, address, &user);
+        let rated = lane.limits.take(client, view.headers);
+        let room = self.room(&lane, client, rated.map(|(_, verdict)| verdict));
+        let admitted = self.enter(&lane, room, user);
         let mut response = match admitted {
             Err((flag, error)) => {
                 let response = answer::refuse(error, grpc);
@@ -280,24 +292,30 @@ impl Forwarder {
     fn enter(
         &self,
         lane: &Lane,
-        rated: Option<Rated>,
+        room: Result<passage::Admitted, Full>,
         user: Result<Option<User>, MeshError>,
     ) -> Result<(passage::Admitted, Option<User>), (&'static str, MeshError)> {
         let metrics = &self.inner.common.metrics;
-        if let Some(Rated::TooEarly(retry_after)) = rated {
-            metrics.rate_limited(&lane.rule);
-            return Err(("RL", MeshError::RateLimited { retry_after }));
+        match (room, user) {
+            // Before it is said who may not: limits are for those who are guessing too.
+            (Err(Full::TooEarly(retry_after)), _) => {
+                metrics.rate_limited(&lane.rule);
+                Err(("RL", MeshError::RateLimited { retry_after }))
+            }
+            (_, Err(error)) => {
+                metrics.denied(&lane.rule);
+                Err(("UAEX", error))
+            }
+            (Err(Full::Gateway), _) => {
+                metrics.shed(&lane.rule);
+                Err(("UO", MeshError::Overloaded))
+            }
+            (Err(Full::Caller), _) => {
+                metrics.shed(&lane.rule);
+                Err(("UO", MeshError::TooManyOfCaller))
+            }
+            (Ok(inside), Ok(user)) => Ok((inside, user)),
         }
-        // After the limits, which are for those who are guessing too.
-        let user = user.map_err(|error| {
-            metrics.denied(&lane.rule);
-            ("UAEX", error)
-        })?;
-        let inside = self.admit(lane).ok_or_else(|| {
-            metrics.shed(&lane.rule);
-            ("UO", MeshError::Overloaded)
-        })?;
-        Ok((inside, user))
     }
 
     /// The answer to a web page that asks whether it may send a request, on a route that says who may.
@@ -323,13 +341,20 @@ impl Forwarder {
         Some(response)
     }
 
-    /// A place among the calls in flight, of all and of the route.
-    fn admit(&self, lane: &Lane) -> Option<passage::Admitted> {
-        let bounds = &lane.bounds;
-        let limit = gate::limit(bounds.max_in_flight, &bounds.overload, lane.rule.priority);
-        let all = self.inner.common.gate.enter(limit)?;
-        let route = lane.gate.enter(lane.rule.max_in_flight.unwrap_or(usize::MAX))?;
-        Some((all, route))
+    /// A place among the calls in flight: of all, of the route and of the caller.
+    fn room(&self, lane: &Lane, client: Client<'_>, rated: Option<Rated>) -> Result<passage::Admitted, Full> {
+        if let Some(Rated::TooEarly(retry_after)) = rated {
+            return Err(Full::TooEarly(retry_after));
+        }
+        let (bounds, rule) = (&lane.bounds, &lane.rule);
+        let limit = gate::limit(bounds.max_in_flight, &bounds.overload, rule.priority);
+        let all = self.inner.common.gate.enter(limit).ok_or(Full::Gateway)?;
+        let route = lane.gate.enter(rule.max_in_flight.unwrap_or(usize::MAX)).ok_or(Full::Gateway)?;
+        let own = match rule.max_in_flight_per_caller {
+            None => None,
+            Some(limit) => Some(lane.shares.enter(client, limit).ok_or(Full::Caller)?),
+        };
+        Ok((all, route, own))
     }
 
     async fn send(

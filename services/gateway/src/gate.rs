@@ -1,11 +1,18 @@
 //! Limits on calls in flight: counted on the way in, refused beyond the limit of the moment, counted out by a guard.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasher as _, Hash, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::config::{Overload, Priority};
+
+/// Locks of [`Shares`].
+const SHARDS: usize = 16;
 
 /// Counts calls in flight. Clones share the count.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +47,58 @@ impl Drop for Inside {
     }
 }
 
+/// Counts calls in flight of each of many: there are no more of them than calls. Clones share the counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shares(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    hasher: RandomState,
+    /// Calls of different ones seldom meet.
+    shards: [Mutex<HashMap<u64, usize>>; SHARDS],
+}
+
+/// One call of somebody's, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    counts: Arc<Counts>,
+    key: u64,
+}
+
+impl Shares {
+    /// Lets a call of somebody's in, unless `limit` of theirs are in already.
+    pub(crate) fn enter(&self, whose: impl Hash, limit: usize) -> Option<Share> {
+        let key = self.0.hasher.hash_one(whose);
+        let mut shard = self.0.shard(key);
+        let count = shard.entry(key).or_default();
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Share { counts: Arc::clone(&self.0), key })
+    }
+}
+
+impl Counts {
+    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, usize>> {
+        let [first, ..] = &self.shards;
+        let shard = self.shards.get(usize::try_from(key % SHARDS as u64).unwrap_or(0)).unwrap_or(first);
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut shard = self.counts.shard(self.key);
+        if let Entry::Occupied(mut count) = shard.entry(self.key) {
+            *count.get_mut() = count.get().saturating_sub(1);
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
 /// How many calls may be in flight when one of a priority comes: batch calls leave room for those a person waits for.
 pub(crate) const fn limit(max_in_flight: usize, overload: &Overload, priority: Priority) -> usize {
     match priority {
@@ -69,6 +128,31 @@ mod tests {
         assert_eq!(gate.count(), 0);
         assert!(gate.enter(1).is_some());
         assert!(gate.enter(0).is_none());
+    }
+
+    #[test]
+    fn each_has_a_limit_of_its_own_and_nothing_is_kept_of_who_is_gone() {
+        let shares = Shares::default();
+        let ada: Vec<_> = (0..3).map_while(|_| shares.enter("ada", 2)).collect();
+        assert_eq!(ada.len(), 2);
+        let bob = shares.enter("bob", 2).unwrap();
+        drop(ada);
+        assert!(shares.enter("ada", 1).is_some());
+        drop(bob);
+        assert!(shares.0.shards.iter().all(|shard| shard.lock().unwrap().is_empty()));
+        let held: usize = thread::scope(|scope| {
+            let enter = || (0..100).filter_map(|_| shares.enter("ada", 64)).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(enter)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect::<Vec<_>>()
+                .iter()
+                .map(Vec::len)
+                .sum()
+        });
+        assert_eq!(held, 64);
+        assert!(shares.0.shards.iter().all(|shard| shard.lock().unwrap().is_empty()));
     }
 
     #[test]

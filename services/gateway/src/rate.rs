@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -191,6 +191,16 @@ pub(crate) struct Client<'a> {
     pub(crate) address: IpAddr,
     /// Where that is known.
     pub(crate) user: Option<&'a str>,
+}
+
+/// By the user where that is known, else by the address.
+impl Hash for Client<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.user {
+            Some(user) => user.hash(state),
+            None => network(self.address).hash(state),
+        }
+    }
 }
 
 /// Limits of a route with the moments that they share.

@@ -56,6 +56,8 @@ pub struct Rule {
     pub priority: Priority,
     /// Calls at once; `None` for no limit of its own.
     pub max_in_flight: Option<usize>,
+    /// Calls at once of one caller; `None` for no limit.
+    pub max_in_flight_per_caller: Option<usize>,
     /// Who may make them; none, `auth.rules` say.
     pub roles: Vec<String>,
     /// How many may come in a time.
@@ -78,6 +80,7 @@ impl From<&Route> for Rule {
             idempotent: route.idempotent,
             priority: route.priority,
             max_in_flight: Some(route.max_in_flight).filter(|limit| *limit > 0),
+            max_in_flight_per_caller: Some(route.max_in_flight_per_caller).filter(|limit| *limit > 0),
             roles: route.roles.clone(),
             rate_limits: route
                 .rate_limits

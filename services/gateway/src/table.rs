@@ -16,7 +16,7 @@ use crate::{
     auth::{Auth, Fetcher},
     config::{self, Config},
     forward::{Bounds, Lane, Way},
-    gate::Gate,
+    gate::{Gate, Shares},
     metrics::Durations,
     rate::{Limits, Rates},
     route::{Routes, Rule, View},
@@ -36,7 +36,7 @@ pub(crate) struct Table {
     /// Each thread's way for each rule of the routes, in their order.
     ways: Vec<Vec<Option<Way>>>,
     /// By the label of its route: how many calls are in flight on it.
-    gates: BTreeMap<String, Gate>,
+    gates: BTreeMap<String, (Gate, Shares)>,
     /// When the calls so far came, as far as routes limit that.
     rates: Arc<Rates>,
     /// Who is believed to be whom.
@@ -96,7 +96,7 @@ impl Table {
     fn of(
         version: u64,
         (pools, auth): (BTreeMap<String, Arc<Entry>>, Arc<Auth>),
-        (before, rates): (&BTreeMap<String, Gate>, &Arc<Rates>),
+        (before, rates): (&BTreeMap<String, (Gate, Shares)>, &Arc<Rates>),
         config: &Config,
         place: &Place,
     ) -> Self {
@@ -111,13 +111,22 @@ impl Table {
                 if rule.redirection.is_some() {
                     return Some(Way::Redirect(Arc::new(rule.clone()), Arc::clone(&bounds)));
                 }
-                let (target, gate) =
-                    (pools.get(&rule.pool)?.target(thread)?, gates.get(&rule.label)?.clone());
+                let target = pools.get(&rule.pool)?.target(thread)?;
+                let (gate, shares) = gates.get(&rule.label)?.clone();
                 let (rule, bounds, durations) = (rule.clone(), Arc::clone(&bounds), Durations::default());
                 let audience =
                     pools.get(&rule.pool).and_then(|pool| config.audience(&pool.config)).map(Into::into);
                 let limits = Limits { limits: rule.rate_limits.clone(), rates: Arc::clone(rates) };
-                Some(Way::Forward(Arc::new(Lane { rule, target, audience, gate, durations, limits, bounds })))
+                Some(Way::Forward(Arc::new(Lane {
+                    rule,
+                    target,
+                    audience,
+                    gate,
+                    shares,
+                    durations,
+                    limits,
+                    bounds,
+                })))
             };
             routes.rules().iter().map(way).collect()
         };

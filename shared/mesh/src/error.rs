@@ -331,6 +331,9 @@ pub enum MeshError {
         /// When the next one may come.
         retry_after: Duration,
     },
+    /// More calls of one caller in flight than it may have.
+    #[error("too many calls of this caller in flight")]
+    TooManyOfCaller,
     /// The connection that the call came on is drained, or too old, and the time for its calls is over.
     #[error("the time of this connection is over")]
     ConnectionEnded,
@@ -368,7 +371,7 @@ impl Classify for MeshError {
             | Self::Host
             | Self::Coding
             | Self::Method => ErrorKind::InvalidArgument,
-            Self::TooLarge { .. } | Self::Overloaded | Self::RateLimited { .. } => {
+            Self::TooLarge { .. } | Self::Overloaded | Self::RateLimited { .. } | Self::TooManyOfCaller => {
                 ErrorKind::ResourceExhausted
             }
         }
@@ -394,6 +397,7 @@ impl Classify for MeshError {
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::Overloaded => "OVERLOADED",
             Self::RateLimited { .. } => "RATE_LIMITED",
+            Self::TooManyOfCaller => "CONCURRENCY_LIMITED",
             Self::ConnectionEnded => "CONNECTION_ENDED",
         }
     }
@@ -407,7 +411,9 @@ impl Classify for MeshError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded | Self::NoHealthyBackends { .. } => Some(Duration::from_secs(1)),
+            Self::Overloaded | Self::TooManyOfCaller | Self::NoHealthyBackends { .. } => {
+                Some(Duration::from_secs(1))
+            }
             Self::RateLimited { retry_after } => Some(*retry_after),
             _ => None,
         }

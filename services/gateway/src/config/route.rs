@@ -63,6 +63,9 @@ pub struct Route {
     pub priority: Priority,
     /// Calls at once on this route; further ones answer RESOURCE_EXHAUSTED. Default 0: no limit of its own.
     pub max_in_flight: usize,
+    /// Calls at once of one caller, the user or else the address; further ones answer RESOURCE_EXHAUSTED. Default 0: no
+    /// limit of its own.
+    pub max_in_flight_per_caller: usize,
     /// Who may call it: any of these roles; `anonymous` stands for everybody. Default: none, `auth.rules` say.
     pub roles: Vec<String>,
     /// How many calls may come in a time; further ones answer RESOURCE_EXHAUSTED. Counted by each gateway for itself.
@@ -153,6 +156,7 @@ impl Default for Route {
             idempotent: false,
             priority: Priority::default(),
             max_in_flight: 0,
+            max_in_flight_per_caller: 0,
             roles: Vec::new(),
             rate_limits: Vec::new(),
             max_request_bytes: None,

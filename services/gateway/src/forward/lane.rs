@@ -13,7 +13,7 @@ use super::Metered;
 use crate::{
     auth::{Auth, Rules},
     config::{self, Config, HashOn, Overload, Protocol},
-    gate::Gate,
+    gate::{Gate, Shares},
     metrics::Durations,
     rate,
     route::Rule,
@@ -71,6 +71,8 @@ pub(crate) struct Lane {
     pub(crate) audience: Option<Arc<str>>,
     /// Counts the route's calls on all threads.
     pub(crate) gate: Gate,
+    /// And each caller's.
+    pub(crate) shares: Shares,
     pub(crate) durations: Durations,
     /// How many of its calls may come in a time.
     pub(crate) limits: rate::Limits,

@@ -25,7 +25,7 @@ use weft_mesh::{
 use super::{Body, Lane, Metered, answer, host, metered::Received};
 use crate::{
     access_log::{AccessLog, Line},
-    gate::Inside,
+    gate::{Inside, Share},
     metrics::Metrics,
     route::Rule,
     translate::Dialect,
@@ -35,7 +35,7 @@ use crate::{
 const MAX_TEXT: usize = 512;
 
 /// Places among all calls and among those of the route.
-pub(super) type Admitted = (Inside, Inside);
+pub(super) type Admitted = (Inside, Inside, Option<Share>);
 
 /// A call from its admission to the last byte of its response.
 pub(super) struct Passage {

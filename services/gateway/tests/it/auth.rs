@@ -284,6 +284,32 @@ async fn who_guesses_is_limited_too_and_a_user_is_one_wherever_it_calls_from() {
     it.gateway.stop().await;
 }
 
+#[tokio::test]
+async fn a_caller_has_so_many_calls_at_once_and_leaves_room_for_others() {
+    let it = Guarded::start(|config| config.routes[0].max_in_flight_per_caller = 2).await;
+    let client = Client::connect(it.gateway.address).await;
+    let (ada, app) = (
+        [("authorization", "Bearer weft_ada1_s3cret")],
+        [("authorization", "Bearer weft_app1_s3cret"), ("weft-user", "bob")],
+    );
+    let hang = || {
+        let client = client.clone();
+        TaskTracker::new().spawn(async move { client.unary("Hang", b"x", &ada).await })
+    };
+    let held = [hang(), hang()];
+    eventually(LIMIT, || async { it.backend.calls.load(Ordering::Relaxed) >= 2 }).await;
+    let refused = client.unary("Echo", b"x", &ada).await.unwrap_err();
+    assert_eq!(
+        (refused.kind, refused.reason.as_str()),
+        (ErrorKind::ResourceExhausted, "CONCURRENCY_LIMITED")
+    );
+    assert!(refused.retry_after.is_some());
+    client.unary("Echo", b"x", &app).await.unwrap();
+    held.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually(LIMIT, || async { client.unary("Echo", b"x", &ada).await.is_ok() }).await;
+    it.gateway.stop().await;
+}
+
 fn claims(user: &str) -> Value {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     json!({ "iss": "https://id.example", "aud": "weft", "sub": user, "exp": now + 3600 })

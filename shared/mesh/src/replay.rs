@@ -84,6 +84,7 @@ struct Shared<B> {
     attempt: u32,
     sent: usize,
     kept_bytes: usize,
+    limit_bytes: usize,
     /// False once frames have been let go, or will not be needed again.
     keeping: bool,
     body_ended: bool,
@@ -102,6 +103,15 @@ where
 {
     /// The first attempt.
     pub fn new(body: B) -> Self {
+        Self::up_to(REPLAY_LIMIT_BYTES, body)
+    }
+
+    /// The first attempt at sending a body that is in memory anyway: it can be sent again whatever its size.
+    pub fn held(body: B) -> Self {
+        Self::up_to(usize::MAX, body)
+    }
+
+    fn up_to(limit_bytes: usize, body: B) -> Self {
         let (body_ended, progress) = (body.is_end_stream(), Progress::default());
         if body_ended {
             progress.note(COMPLETE);
@@ -113,6 +123,7 @@ where
             attempt: 0,
             sent: 0,
             kept_bytes: 0,
+            limit_bytes,
             keeping: true,
             body_ended,
             progress,
@@ -187,7 +198,7 @@ impl<B> Shared<B> {
             (None, None) => return,
         };
         self.kept_bytes += if let Kept::Data(data) = &kept { data.len() } else { 0 };
-        if self.kept_bytes > REPLAY_LIMIT_BYTES {
+        if self.kept_bytes > self.limit_bytes {
             self.keeping = false;
             self.let_go();
         } else {
@@ -319,6 +330,15 @@ mod tests {
         first.frame().await.unwrap().unwrap();
         assert!(!first.keeper().can_repeat());
         assert!(first.keeper().again().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_large_body_that_is_held_anyway_can_be_sent_again() {
+        static CHUNK: [u8; 40_000] = [7; 40_000];
+        let mut first = Replay::held(body(&[&CHUNK, &CHUNK]));
+        let keeper = first.keeper();
+        while first.frame().await.is_some() {}
+        assert_eq!(read(keeper.again().unwrap()).await, [CHUNK, CHUNK].concat());
     }
 
     #[tokio::test]

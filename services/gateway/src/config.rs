@@ -3,6 +3,7 @@
 mod auth;
 mod balance;
 mod check;
+mod models;
 mod rate;
 mod route;
 
@@ -20,6 +21,7 @@ use weft_runtime::config::{Admin, Keys, Lifecycle, Origin, Problems, Telemetry, 
 pub use auth::{Auth, CertificateHolder, Issuer, Permission};
 pub(crate) use balance::HashOn;
 pub use balance::{Balance, Outlier, Panic, Retry, SlowStart};
+pub use models::Models;
 pub(crate) use rate::RateKey;
 pub use rate::RateLimit;
 pub use route::{Cors, HeaderMatch, Priority, Redirect, Rewrite, Route};
@@ -220,6 +222,8 @@ pub struct Pool {
     /// `package.Service/Method` that a backend answers with its statistics; `GatewayService.GetStats` collects them.
     /// Default: none.
     pub stats_method: Option<String>,
+    /// Which models its servers serve. Default: none, they are no model servers.
+    pub models: Option<Models>,
 }
 
 impl Default for Pool {
@@ -249,6 +253,7 @@ impl Default for Pool {
             max_stream_age: Duration::ZERO,
             ping_interval: Duration::ZERO,
             stats_method: None,
+            models: None,
         }
     }
 }

@@ -6,6 +6,7 @@ mod headers;
 mod identity;
 mod lane;
 mod metered;
+mod models;
 mod passage;
 mod request;
 mod response;
@@ -37,6 +38,7 @@ use crate::{
     config::Protocol,
     gate::{self, Gate},
     metrics::Metrics,
+    openai,
     rate::{Client, Verdict as Rated},
     route::{View, normalised, unescaped},
     table::Tables,
@@ -253,9 +255,12 @@ impl Forwarder {
                 let begun = Begun { method, grpc, span: span.clone(), whence: whence(&span) };
                 let passage = Passage::begin(common.metrics.clone(), &lane, inside, begun);
                 drop(path);
-                self.send(Arc::clone(&lane), request, passage, (caller, user)).instrument(span).await
+                self.pass(Arc::clone(&lane), request, passage, (caller, user)).instrument(span).await
             }
         };
+        if lane.servers.is_some() && !grpc {
+            openai::dress(&mut response);
+        }
         if let Some((limit, rated)) = rated {
             answer::tell_rate(response.headers_mut(), limit, rated);
         }
@@ -386,7 +391,10 @@ impl Forwarder {
         let limit = if max == 0 { u64::MAX } else { max };
         let activity = terms.idle.clone();
         let complaint = request.extensions().get::<Complaint>().cloned();
-        let request = request.map(|body| Replay::new(Metered::new(body, received.clone(), limit, activity)));
+        let request = request.map(|body| {
+            let replay = if body.is_held() { Replay::held } else { Replay::new };
+            replay(Metered::new(body, received.clone(), limit, activity))
+        });
         match target.upstream.call(request, &terms, &mut passage.course).await {
             Ok(response) if asked.is_some() || response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.open(asked, response, passage, terms, caller)

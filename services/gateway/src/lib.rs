@@ -26,6 +26,7 @@ mod error;
 pub mod forward;
 mod gate;
 mod metrics;
+mod openai;
 mod rate;
 mod reload;
 pub mod route;
@@ -48,8 +49,8 @@ use auth::Operators;
 use certificates::Certificates;
 pub use config::{
     Auth, Backend, Balance, CertificateHolder, Config, Cors, HeaderMatch, Health, HealthKind, Issuer,
-    Listener, Outlier, Overload, Panic, Permission, Pool, Priority, Protocol, RateLimit, Redirect, Reload,
-    Retry, Rewrite, Route, SlowStart,
+    Listener, Models, Outlier, Overload, Panic, Permission, Pool, Priority, Protocol, RateLimit, Redirect,
+    Reload, Retry, Rewrite, Route, SlowStart,
 };
 use forward::Common;
 use metrics::Metrics;

@@ -47,6 +47,15 @@ pub(crate) struct Metrics {
     rate_limited: Counter<u64>,
     translated: Counter<u64>,
     unrouted: Counter<u64>,
+    /// Of answers of models.
+    pub(crate) tokens: Tokens,
+}
+
+/// How the tokens of models' answers come.
+#[derive(Clone, Debug)]
+pub(crate) struct Tokens {
+    first: Histogram<f64>,
+    rate: Histogram<f64>,
 }
 
 /// What is read of something when it is scraped.
@@ -68,6 +77,7 @@ impl Metrics {
         backends(pools);
         tallies(pools);
         states(pools);
+        lists(pools);
         let counted = Arc::clone(&totals);
         meter
             .i64_observable_gauge("weft_gateway_client_connections")
@@ -103,6 +113,7 @@ impl Metrics {
             ),
             translated: counter("weft_gateway_calls_translated", "Calls of clients that do not speak gRPC"),
             unrouted: counter("weft_gateway_calls_unrouted", "Calls that no route matches"),
+            tokens: Tokens::new(),
         }
     }
 
@@ -139,6 +150,37 @@ impl Metrics {
     /// Notes a call that no route matches.
     pub(crate) fn unrouted(&self) {
         self.unrouted.add(1, &[]);
+    }
+}
+
+impl Tokens {
+    fn new() -> Self {
+        let meter = global::meter("weft-gateway");
+        Self {
+            first: meter
+                .f64_histogram("gen_ai.server.time_to_first_token")
+                .with_unit("s")
+                .with_description("Time from a request to a model until the first token of its answer")
+                .with_boundaries(vec![
+                    0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+                ])
+                .build(),
+            rate: meter
+                .f64_histogram("weft_gateway_tokens_per_second")
+                .with_description("Tokens of a stream per second, after the first one")
+                .with_boundaries(vec![1.0, 2.0, 5.0, 10.0, 20.0, 35.0, 50.0, 75.0, 100.0, 200.0, 500.0])
+                .build(),
+        }
+    }
+
+    /// Notes when the first one of an answer came.
+    pub(crate) fn first(&self, labels: &[KeyValue], after: Duration) {
+        self.first.record(after.as_secs_f64(), labels);
+    }
+
+    /// Notes how fast the further ones came.
+    pub(crate) fn rate(&self, labels: &[KeyValue], per_second: f64) {
+        self.rate.record(per_second, labels);
     }
 }
 
@@ -208,6 +250,22 @@ fn tallies(pools: &Pools) {
             })
             .build();
     }
+}
+
+/// How old the lists of models are that count.
+fn lists(pools: &Pools) {
+    let pools = pools.clone();
+    global::meter("weft-gateway")
+        .f64_observable_gauge("weft_gateway_models_age_seconds")
+        .with_description("Time since a pool has listed its models; absent while no list counts")
+        .with_callback(move |gauge| {
+            for entry in pools.iter() {
+                if let Some(age) = entry.catalogue().and_then(|catalogue| catalogue.age()) {
+                    gauge.observe(age.as_secs_f64(), &[KeyValue::new("pool", entry.config.name.clone())]);
+                }
+            }
+        })
+        .build();
 }
 
 /// How each pool is, under the names that Envoy's cluster statistics have.

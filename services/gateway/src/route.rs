@@ -64,6 +64,8 @@ pub struct Rule {
     pub(crate) rate_limits: Vec<Limit>,
     /// The largest request body in bytes, 0 for any; `None` for the limit of all.
     pub max_request_bytes: Option<u64>,
+    /// Where the API of OpenAI is served: the prefix of its paths.
+    pub openai: Option<String>,
 }
 
 impl From<&Route> for Rule {
@@ -89,6 +91,7 @@ impl From<&Route> for Rule {
                 .map(|(i, limit)| Limit::new(limit, &route.label(), i))
                 .collect(),
             max_request_bytes: route.max_request_bytes,
+            openai: route.path_prefix.clone().filter(|_| route.openai),
         }
     }
 }

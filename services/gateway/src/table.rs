@@ -5,6 +5,7 @@
 //! flight.
 
 mod entry;
+mod models;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub use entry::Entry;
+use models::{pool_of, with_servers};
 
 /// One version of everything that may change while the gateway runs.
 pub(crate) struct Table {
@@ -105,31 +107,8 @@ impl Table {
         let rules = routes.rules().iter();
         let gates: BTreeMap<_, _> = rules.map(|rule| (rule.label.clone(), gate(&rule.label))).collect();
         let bounds = Arc::new(Bounds::new(config, Arc::clone(&auth), place.signer.clone()));
-        let ways = |thread| {
-            // Validation has seen to it that every route's pool is there.
-            let way = |rule: &Rule| {
-                if rule.redirection.is_some() {
-                    return Some(Way::Redirect(Arc::new(rule.clone()), Arc::clone(&bounds)));
-                }
-                let target = pools.get(&rule.pool)?.target(thread)?;
-                let (gate, shares) = gates.get(&rule.label)?.clone();
-                let (rule, bounds, durations) = (rule.clone(), Arc::clone(&bounds), Durations::default());
-                let audience =
-                    pools.get(&rule.pool).and_then(|pool| config.audience(&pool.config)).map(Into::into);
-                let limits = Limits { limits: rule.rate_limits.clone(), rates: Arc::clone(rates) };
-                Some(Way::Forward(Arc::new(Lane {
-                    rule,
-                    target,
-                    audience,
-                    gate,
-                    shares,
-                    durations,
-                    limits,
-                    bounds,
-                })))
-            };
-            routes.rules().iter().map(way).collect()
-        };
+        let shared = Shared { pools: &pools, gates: &gates, rates, bounds: &bounds, config };
+        let ways = |thread| routes.rules().iter().map(|rule| shared.way(rule, thread)).collect();
         let ways = (0..place.threads).map(ways).collect();
         let (lifecycle, config) = (config.lifecycle.clone(), config.clone());
         Self {
@@ -168,6 +147,40 @@ impl Table {
     /// Who is believed to be whom.
     pub(crate) const fn auth(&self) -> &Arc<Auth> {
         &self.auth
+    }
+}
+
+/// What the ways of a table are made of.
+struct Shared<'a> {
+    pools: &'a BTreeMap<String, Arc<Entry>>,
+    gates: &'a BTreeMap<String, (Gate, Shares)>,
+    rates: &'a Arc<Rates>,
+    bounds: &'a Arc<Bounds>,
+    config: &'a Config,
+}
+
+impl Shared<'_> {
+    /// One thread's way for a rule. Validation has seen to it that every route's pool is there.
+    fn way(&self, rule: &Rule, thread: usize) -> Option<Way> {
+        let bounds = Arc::clone(self.bounds);
+        if rule.redirection.is_some() {
+            return Some(Way::Redirect(Arc::new(rule.clone()), bounds));
+        }
+        let (config, pools) = (self.config, self.pools);
+        let (gate, shares) = self.gates.get(&rule.label)?.clone();
+        let audience = pools.get(&rule.pool).and_then(|pool| config.audience(&pool.config));
+        let lane = Lane {
+            rule: rule.clone(),
+            target: pool_of(rule, &config.pools, pools)?.target(thread)?,
+            audience: audience.map(Into::into),
+            gate,
+            shares,
+            durations: Durations::default(),
+            limits: Limits { limits: rule.rate_limits.clone(), rates: Arc::clone(self.rates) },
+            bounds,
+            servers: None,
+        };
+        Some(Way::Forward(with_servers(lane, &config.pools, pools, thread)))
     }
 }
 

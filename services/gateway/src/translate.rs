@@ -22,7 +22,7 @@ use http::{
 
 use crate::forward::strip_hop_by_hop;
 
-pub(crate) use buffer::Buffers;
+pub(crate) use buffer::{Buffers, Held, TOTAL_LIMIT, TooMuch};
 pub(crate) use complaint::Complaint;
 pub(crate) use contracts::Contracts;
 pub(crate) use source::Source;

@@ -1,6 +1,7 @@
 //! Everything that can be wrong with the gateway's configuration.
 
 mod auth;
+mod models;
 mod route;
 
 use std::collections::HashSet;
@@ -42,6 +43,7 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
     }
     route::validate(&config.routes, &names, problems);
     auth::validate(config, problems);
+    models::validate(config, problems);
 }
 
 fn check_pool(pool: &Pool, key: &str, problems: &mut Problems) {

@@ -71,8 +71,12 @@ pub struct Route {
     /// How many calls may come in a time; further ones answer RESOURCE_EXHAUSTED. Counted by each gateway for itself.
     /// Default: none.
     pub rate_limits: Vec<RateLimit>,
-    /// The largest request body in bytes; 0 for any size. Default: `overload.max_request_bytes`.
+    /// The largest request body in bytes; 0 for any size. Default: `overload.max_request_bytes`; with `openai`, where a
+    /// limit must be, 32 MiB if that has none.
     pub max_request_bytes: Option<u64>,
+    /// Whether the API of OpenAI is served below its `path_prefix`: calls that name a model go to the pool that serves it
+    /// (`pools[].models`), everything else to `pool`, if there is one. Default false.
+    pub openai: bool,
 }
 
 /// A header that a request must have.
@@ -160,6 +164,7 @@ impl Default for Route {
             roles: Vec::new(),
             rate_limits: Vec::new(),
             max_request_bytes: None,
+            openai: false,
         }
     }
 }

@@ -10,7 +10,7 @@ use weft_mesh::error::{Classify, MeshError, status};
 use weft_runtime::Readiness;
 
 use super::{Body, host, tunnel};
-use crate::{rate, route::is_plain};
+use crate::{openai::Told, rate, route::is_plain};
 
 /// Refuses a call.
 pub(super) fn refuse(error: MeshError, grpc: bool) -> Response<Body> {
@@ -117,7 +117,9 @@ pub(super) fn no_route<B>(request: &Request<B>, grpc: bool) -> Option<Response<B
 }
 
 fn error(status: StatusCode, reason: &str, message: &str) -> Response<Body> {
-    json_body(status, &json!({ "error": { "reason": reason, "message": message } }))
+    let mut response = json_body(status, &json!({ "error": { "reason": reason, "message": message } }));
+    response.extensions_mut().insert(Told { reason: reason.to_owned(), message: message.to_owned() });
+    response
 }
 
 fn json_body(status: StatusCode, value: &serde_json::Value) -> Response<Body> {

@@ -15,6 +15,7 @@ use crate::{
     config::{self, Config, HashOn, Overload, Protocol},
     gate::{Gate, Shares},
     metrics::Durations,
+    openai::Servers,
     rate,
     route::Rule,
 };
@@ -77,6 +78,8 @@ pub(crate) struct Lane {
     /// How many of its calls may come in a time.
     pub(crate) limits: rate::Limits,
     pub(crate) bounds: Arc<Bounds>,
+    /// Where its calls go by the model that they name, on a route with the API of OpenAI.
+    pub(crate) servers: Option<Arc<Servers>>,
 }
 
 impl Lane {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response, header};
+use http_body::Body as _;
 use opentelemetry::trace::TraceContextExt as _;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -194,6 +195,16 @@ impl Passage {
         }
     }
 
+    /// It goes where another lane of its route leads.
+    pub(super) fn goes_by(&mut self, lane: &Arc<Lane>) {
+        self.lane = Arc::clone(lane);
+    }
+
+    /// When it began.
+    pub(super) const fn began(&self) -> Instant {
+        self.began
+    }
+
     /// The headers of a backend's response are here.
     pub(super) fn answered(&mut self, http_status: u16) {
         self.first_byte = Some(self.began.elapsed());
@@ -237,6 +248,14 @@ impl Passage {
         self.failed(&error, verdict);
         let response = answer::refuse(error, self.grpc);
         self.http_status = response.status().as_u16();
+        response
+    }
+
+    /// Answers with what the gateway itself knows.
+    pub(super) fn answer(mut self, code: Code, response: Response<Body>) -> Response<Body> {
+        self.end = Some(End::Own(code as u16, None));
+        self.http_status = response.status().as_u16();
+        self.sent = response.body().size_hint().exact().unwrap_or_default();
         response
     }
 

@@ -16,7 +16,10 @@ use weft_balance::verdict::{How, Timeout};
 use weft_mesh::{BoxError, error::MeshError, terms::Terms, upstream::ResponseBody};
 
 use super::{Metered, answer, passage::Passage, unread::Watched};
-use crate::translate::{Encoded, Streamed};
+use crate::{
+    openai::Observed,
+    translate::{Encoded, Streamed},
+};
 
 /// A response body of the gateway: a backend's, or its own.
 pub struct Body(Kind);
@@ -26,6 +29,7 @@ enum Kind {
     Forwarded(Watched),
     Web(Encoded),
     Streamed(Box<Streamed>),
+    Observed(Box<Observed>),
 }
 
 impl fmt::Debug for Body {
@@ -61,6 +65,11 @@ impl Body {
     pub(crate) fn streamed(streamed: Streamed) -> Self {
         Self(Kind::Streamed(Box::new(streamed)))
     }
+
+    /// One of either, measured as it passes.
+    pub(crate) fn observed(observed: Observed) -> Self {
+        Self(Kind::Observed(Box::new(observed)))
+    }
 }
 
 impl HttpBody for Body {
@@ -73,6 +82,7 @@ impl HttpBody for Body {
             Kind::Forwarded(forwarded) => forwarded.lock().poll_frame(cx),
             Kind::Web(body) => Pin::new(body).poll_frame(cx),
             Kind::Streamed(body) => Pin::new(&mut **body).poll_frame(cx),
+            Kind::Observed(body) => Pin::new(&mut **body).poll_frame(cx),
         }
     }
 
@@ -82,6 +92,7 @@ impl HttpBody for Body {
             Kind::Forwarded(forwarded) => forwarded.lock().is_end_stream(),
             Kind::Web(body) => body.is_end_stream(),
             Kind::Streamed(body) => body.is_end_stream(),
+            Kind::Observed(body) => body.is_end_stream(),
         }
     }
 
@@ -89,6 +100,7 @@ impl HttpBody for Body {
         match &self.0 {
             Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Kind::Forwarded(forwarded) => forwarded.lock().size_hint(),
+            Kind::Observed(body) => body.size_hint(),
             Kind::Web(_) | Kind::Streamed(_) => SizeHint::default(),
         }
     }

@@ -45,6 +45,12 @@ impl Rewriting {
         Self { host: route.rewrite.host.clone(), path }
     }
 
+    /// The same for calls below a prefix that go to servers whose API begins elsewhere.
+    pub(crate) fn rebased(&self, prefix: &str, base: &str, host: Option<&str>) -> Self {
+        let path = (prefix != base).then(|| Replacement { matched: Some(prefix.len()), by: base.to_owned() });
+        Self { host: host.map(str::to_owned).or_else(|| self.host.clone()), path }
+    }
+
     /// The path and query that the backend is asked for, if they are others.
     #[must_use]
     pub fn path_and_query(&self, uri: &Uri) -> Option<PathAndQuery> {

@@ -17,6 +17,7 @@ use weft_runtime::Scope;
 use crate::{
     config::{self, HealthKind},
     forward::{Metered, Target},
+    openai::Catalogue,
 };
 
 /// A pool with what the gateway knows of it beyond its backends.
@@ -32,6 +33,8 @@ pub struct Entry {
     pub discovery: Discovery,
     finding: Arc<Background>,
     probes: Arc<Background>,
+    /// What it serves, if its servers have models.
+    listing: Option<(Arc<Background>, Arc<Catalogue>)>,
 }
 
 impl Entry {
@@ -52,6 +55,7 @@ impl Entry {
             discovery,
             finding,
             probes: probe(&pool, scope),
+            listing: list(&pool, config, None, scope),
             pool,
             config: config.clone(),
         }
@@ -102,6 +106,12 @@ impl Entry {
         } else {
             (Arc::clone(&self.finding), self.discovery.clone())
         };
+        let listing = if same_protocol && self.config.models == config.models {
+            self.listing.clone()
+        } else {
+            self.stop_listing();
+            list(&pool, config, self.catalogue().as_deref(), scope)
+        };
         let upstreams =
             if same_protocol { self.upstreams.clone() } else { connect(&pool, self.upstreams.len(), scope) };
         Self {
@@ -110,6 +120,7 @@ impl Entry {
             discovery,
             finding,
             probes,
+            listing,
             pool,
             config: config.clone(),
         }
@@ -119,6 +130,18 @@ impl Entry {
     pub(super) fn retire(&self) {
         self.finding.stop.cancel();
         self.probes.stop.cancel();
+        self.stop_listing();
+    }
+
+    fn stop_listing(&self) {
+        if let Some((asking, _)) = &self.listing {
+            asking.stop.cancel();
+        }
+    }
+
+    /// What it serves, if its servers have models.
+    pub(crate) fn catalogue(&self) -> Option<Arc<Catalogue>> {
+        self.listing.as_ref().map(|(_, catalogue)| Arc::clone(catalogue))
     }
 
     /// What one thread forwards to.
@@ -155,6 +178,18 @@ fn discover(
 
 fn probe(pool: &Arc<Pool>, scope: &Scope) -> Arc<Background> {
     Background::start(scope, |tasks, stop| probe::start(pool, tasks, stop)).0
+}
+
+fn list(
+    pool: &Arc<Pool>,
+    config: &config::Pool,
+    before: Option<&Catalogue>,
+    scope: &Scope,
+) -> Option<(Arc<Background>, Arc<Catalogue>)> {
+    let models = config.models.as_ref()?;
+    Some(Background::start(scope, |tasks, stop| {
+        Catalogue::start(pool, models, before, (tasks, stop), &scope.tasks)
+    }))
 }
 
 /// Tasks that run for a pool and can be ended before everything ends.

@@ -17,7 +17,7 @@ use tokio::time::{Sleep, sleep};
 /// The largest message, in bytes: as gRPC's own servers have it.
 pub(super) const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 /// All messages that are held at once.
-const TOTAL_LIMIT: usize = 256 * 1024 * 1024;
+pub(crate) const TOTAL_LIMIT: usize = 256 * 1024 * 1024;
 /// How long a client may take for a message from its first byte on.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -27,14 +27,15 @@ pub(crate) struct Buffers(Arc<AtomicUsize>);
 
 /// Bytes held, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     total: Arc<AtomicUsize>,
     own: usize,
+    limit: usize,
 }
 
 /// More than can be held.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TooMuch {
+pub(crate) enum TooMuch {
     /// Of one message.
     #[error("the message is larger than {MESSAGE_LIMIT} bytes")]
     Message,
@@ -46,19 +47,30 @@ pub(super) enum TooMuch {
 impl Buffers {
     /// Nothing yet.
     pub(super) fn hold(&self) -> Held {
-        Held { total: Arc::clone(&self.0), own: 0 }
+        self.hold_up_to(MESSAGE_LIMIT)
+    }
+
+    /// The same for a message that may have another size.
+    pub(crate) fn hold_up_to(&self, limit: usize) -> Held {
+        Held { total: Arc::clone(&self.0), own: 0, limit }
+    }
+
+    /// All that is held now.
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Held {
     /// Holds so much from now on.
-    pub(super) fn set(&mut self, bytes: usize) -> Result<(), TooMuch> {
+    pub(crate) fn set(&mut self, bytes: usize) -> Result<(), TooMuch> {
         self.clear();
         // Counted first: what does not fit is given back with the rest.
         let before = self.total.fetch_add(bytes, Ordering::Relaxed);
         self.own = bytes;
         match () {
-            () if bytes > MESSAGE_LIMIT => Err(TooMuch::Message),
+            () if bytes > self.limit => Err(TooMuch::Message),
             () if before.saturating_add(bytes) > TOTAL_LIMIT => Err(TooMuch::Total),
             () => Ok(()),
         }

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use weft_mesh::BoxError;
 
 use super::{stream::Asked, unary::Message, web::Decoding};
+use crate::openai::Whole;
 
 /// The body of a request.
 #[derive(Debug)]
@@ -23,6 +24,15 @@ pub(crate) enum Source {
     Message(Box<Message>),
     /// Messages in JSON.
     Json(Box<Asked>),
+    /// As its client has sent it, all of it.
+    Whole(Box<Whole>),
+}
+
+impl Source {
+    /// Whether it is in memory anyway.
+    pub(crate) const fn is_held(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
 }
 
 impl Body for Source {
@@ -38,6 +48,7 @@ impl Body for Source {
             Self::Text(body) => Pin::new(body).poll_frame(cx),
             Self::Message(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Json(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Whole(body) => Pin::new(&mut **body).poll_frame(cx),
         }
     }
 
@@ -45,6 +56,7 @@ impl Body for Source {
         match self {
             Self::Client(body) => body.is_end_stream(),
             Self::Message(body) => body.is_end_stream(),
+            Self::Whole(body) => body.is_end_stream(),
             Self::Text(_) | Self::Json(_) => false,
         }
     }
@@ -52,6 +64,7 @@ impl Body for Source {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Client(body) => body.size_hint(),
+            Self::Whole(body) => body.size_hint(),
             Self::Text(_) | Self::Message(_) | Self::Json(_) => SizeHint::default(),
         }
     }

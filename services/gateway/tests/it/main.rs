@@ -15,6 +15,8 @@ mod health;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod model_server;
+mod openai;
 mod program;
 mod reload;
 mod retries;

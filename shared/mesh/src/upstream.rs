@@ -23,6 +23,7 @@ use weft_balance::{
 };
 
 mod address;
+mod aside;
 mod returning;
 
 pub use returning::Returning;

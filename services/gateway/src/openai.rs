@@ -11,6 +11,7 @@ mod failure;
 mod fetch;
 mod key;
 mod list;
+mod load;
 mod model;
 mod observed;
 mod servers;
@@ -21,7 +22,6 @@ pub(crate) use body::{Unread, Whole, read};
 pub(crate) use catalogue::Catalogue;
 pub(crate) use failure::{Failure, Told, dress};
 pub(crate) use key::{bearer, read_key};
-pub(crate) use model::find;
 pub(crate) use observed::{Observed, Watch};
 pub(crate) use servers::{Server, Servers};
 

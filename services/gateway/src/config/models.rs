@@ -22,6 +22,12 @@ pub struct Models {
     /// For how long a list counts when no newer one can be had. Default 1 h: a server that restarts keeps its models.
     #[serde(with = "duration")]
     pub keep: Duration,
+    /// Where each server says, in Prometheus' text format, how many requests it has: `/metrics` of vLLM, SGLang, llama.cpp
+    /// and TGI. They count as calls in flight, whoever sent them. Default: none, only what is sent from here counts.
+    pub load_path: Option<String>,
+    /// How often that is looked at. Default 1 s: what is said counts less by the second and nothing after ten.
+    #[serde(with = "duration")]
+    pub load_interval: Duration,
     /// Where the API begins at the servers, in place of the route's `path_prefix`. Default `/v1/`.
     pub base_path: String,
     /// What the servers are asked for as their host. Default: what the client asks for, or the route's `rewrite.host`.
@@ -41,6 +47,8 @@ impl Default for Models {
             refresh: Duration::from_secs(60),
             timeout: Duration::from_secs(5),
             keep: Duration::from_secs(3600),
+            load_path: None,
+            load_interval: Duration::from_secs(1),
             base_path: "/v1/".to_owned(),
             host: None,
             api_key: Secret::default(),

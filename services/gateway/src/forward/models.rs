@@ -110,7 +110,7 @@ async fn find<'a>(
     }
     let limit = limit(lane);
     let body = openai::read(body, limit, buffers).await.map_err(|unread| refused(unread, limit))?;
-    let model = openai::find(body.bytes()).map_err(|problem| Refused::Asked(Failure::Body(problem)))?;
+    let model = body.model().await.map_err(|problem| Refused::Asked(Failure::Body(problem)))?;
     let server = servers.find(&model).await.map_err(Refused::Asked)?;
     settle_length(&mut parts.headers, &body);
     Ok(Found { server, model, request: Request::from_parts(parts, Source::Whole(Box::new(body))) })

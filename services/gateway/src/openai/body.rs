@@ -12,10 +12,13 @@ use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 use weft_mesh::BoxError;
 
+use super::model::{Problem, find};
 use crate::translate::{Buffers, Held, Source, TooMuch};
 
 /// How long a client may send nothing of a body that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// From how many bytes on a body is large: reading it takes two tenths of a millisecond.
+const LARGE: usize = 256 * 1024;
 
 /// A body that was read to its end. Counts as held until it is dropped, which is when it has been sent.
 #[derive(Debug)]
@@ -28,6 +31,19 @@ impl Whole {
     /// All of it; empty once it has been sent.
     pub(crate) const fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// The model that it names. A large one is read beside the thread that forwards, where streams would wait for it.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    pub(crate) async fn model(&self) -> Result<String, Problem> {
+        if self.bytes.len() < LARGE {
+            return find(&self.bytes);
+        }
+        let bytes = self.bytes.clone();
+        let found = tokio::task::spawn_blocking(move || find(&bytes)).await;
+        found.unwrap_or_else(|error| Err(Problem::Unreadable(error.to_string())))
     }
 }
 
@@ -53,7 +69,8 @@ pub(crate) async fn read(mut body: Source, limit: u64, buffers: &Buffers) -> Res
         return Err(Unread::TooLarge);
     }
     let mut held = buffers.hold_up_to(usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut bytes = BytesMut::new();
+    // What is not sent takes no memory: pages count when they are written.
+    let mut bytes = BytesMut::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or_default());
     loop {
         let Ok(frame) = timeout(PATIENCE, body.frame()).await else { return Err(Unread::Late) };
         let Some(frame) = frame else { return Ok(Whole { bytes: bytes.freeze(), _held: held }) };

@@ -20,9 +20,10 @@ use weft_balance::Health;
 use weft_mesh::pool::Pool;
 
 use super::{
-    fetch::{Asking, Unlisted, fetch},
+    fetch::{self, Asking, Unanswered},
     key::Key,
     list::{Listed, Merging, entry},
+    load,
 };
 use crate::config::Models;
 
@@ -70,20 +71,40 @@ impl Catalogue {
             problem: Mutex::default(),
             models: models.clone(),
         });
+        let asking = || Asking::new(Arc::clone(pool), connections.clone());
         if models.discover || catalogue.key.is_read() {
-            let (asking, own) = (Asking::new(Arc::clone(pool), connections.clone()), Arc::clone(&catalogue));
+            let (asking, own, stop) = (asking(), Arc::clone(&catalogue), stop.clone());
             tasks.spawn(async move { stop.run_until_cancelled(own.follow(asking)).await });
+        }
+        if let Some(path) = models.load_path.clone() {
+            let (asking, own) = (asking(), Arc::clone(&catalogue));
+            tasks.spawn(async move {
+                let followed = load::follow(&asking, &path, own.models.load_interval, || own.headers());
+                stop.run_until_cancelled(followed).await
+            });
         }
         catalogue
     }
 
+    /// What the servers are asked with.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        self.key.put(&mut headers);
+        if let Some(host) = self.models.host.as_ref().and_then(|host| HeaderValue::try_from(host).ok()) {
+            headers.insert(header::HOST, host);
+        }
+        headers
+    }
+
     /// Asks again and again.
     async fn follow(&self, asking: Asking) {
-        let mut retry = RETRY;
+        let (mut retry, mut turn) = (RETRY, 0);
         loop {
             let asked = Instant::now();
             self.key.read();
-            let failed = self.models.discover && !self.ask(&asking).await;
+            let failed = self.models.discover && !self.ask(&asking, turn).await;
+            // Whoever hangs does not stand before the others for ever, and whoever answers stays.
+            turn += usize::from(failed);
             let wait = if failed { retry.min(self.models.refresh) } else { self.models.refresh };
             retry = if failed { (retry * 2).min(LONGEST_RETRY) } else { RETRY };
             tokio::select! {
@@ -93,15 +114,11 @@ impl Catalogue {
         }
     }
 
-    /// Asks once; whether that brought a list.
-    async fn ask(&self, asking: &Asking) -> bool {
-        let mut headers = HeaderMap::new();
-        self.key.put(&mut headers);
-        if let Some(host) = self.models.host.as_ref().and_then(|host| HeaderValue::try_from(host).ok()) {
-            headers.insert(header::HOST, host);
-        }
+    /// Asks once, first the backend whose turn it is; whether that brought a list.
+    async fn ask(&self, asking: &Asking, turn: usize) -> bool {
         let path = format!("{}models", self.models.base_path);
-        match Box::pin(fetch(asking, &path, headers, self.models.timeout)).await {
+        let limits = (self.models.timeout, turn);
+        match Box::pin(fetch::list(asking, &path, &self.headers(), limits)).await {
             Ok(list) => {
                 self.list.store(Some(Arc::new(list)));
                 self.listed.send_replace(true);
@@ -116,7 +133,7 @@ impl Catalogue {
     }
 
     /// Logs once that there is a problem, and once that there is none any more.
-    fn note(&self, problem: Option<&Unlisted>) {
+    fn note(&self, problem: Option<&Unanswered>) {
         let mut noted = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         match (problem.map(ToString::to_string), &*noted) {
             (Some(problem), None) => {

@@ -48,6 +48,8 @@ pub(crate) struct ModelServer {
     list: Arc<Mutex<Option<String>>>,
     /// How it was asked for its list.
     listed: Arc<Mutex<Vec<Call>>>,
+    /// What its metrics say.
+    load: Arc<Mutex<String>>,
     scope: Scope,
 }
 
@@ -61,6 +63,7 @@ impl ModelServer {
             answers: Arc::default(),
             list: Arc::default(),
             listed: Arc::default(),
+            load: Arc::default(),
             scope: Scope::default(),
         };
         server.lists(models);
@@ -78,6 +81,14 @@ impl ModelServer {
     /// From now on it does not answer when it is asked for its models.
     pub(crate) fn lists_nothing(&self) {
         *self.list.lock().unwrap() = None;
+    }
+
+    /// From now on its metrics say that it has so many requests.
+    pub(crate) fn is_loaded(&self, running: u64, waiting: u64) {
+        *self.load.lock().unwrap() = format!(
+            "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{{engine=\"0\"}} {running}.0\n\
+             vllm:num_requests_waiting{{engine=\"0\"}} {waiting}.0\n"
+        );
     }
 
     pub(crate) fn answers(&self, answer: Answer) {
@@ -128,6 +139,10 @@ impl ModelServer {
                 Some(list) => whole(200, list.into()),
                 None => std::future::pending().await,
             };
+        }
+        if call.target == "/metrics" {
+            let load = self.load.lock().unwrap().clone();
+            return whole(200, load.into());
         }
         self.calls.lock().unwrap().push(call);
         let answer = self.answers.lock().unwrap().pop_front();

@@ -35,21 +35,33 @@ fn check_pool(pool: &Pool, models: &Models, key: &str, problems: &mut Problems) 
     if models.names.is_empty() && !models.discover {
         problems.push(format!("{key}.names"), "must be given without `discover`");
     }
-    for (name, value) in [("refresh", models.refresh), ("timeout", models.timeout), ("keep", models.keep)] {
+    for (name, value) in [
+        ("refresh", models.refresh),
+        ("timeout", models.timeout),
+        ("keep", models.keep),
+        ("load_interval", models.load_interval),
+    ] {
         if value.is_zero() {
             problems.push(format!("{key}.{name}"), "must be longer than 0 s");
         }
     }
-    let path = &models.base_path;
-    let sound = path.starts_with('/') && path.ends_with('/') && !path.contains(['*', '?', '#']);
-    if !sound || path.parse::<http::uri::PathAndQuery>().is_err() {
-        let problem = format!("\"{path}\": must begin and end with \"/\", without `*`, `?` and `#`");
+    if !is_path(&models.base_path) || !models.base_path.ends_with('/') {
+        let problem =
+            format!("\"{}\": must begin and end with \"/\", without `*`, `?`, `#`", models.base_path);
         problems.push(format!("{key}.base_path"), problem);
+    }
+    if models.load_path.as_ref().is_some_and(|path| !is_path(path)) {
+        problems.push(format!("{key}.load_path"), "must begin with \"/\", without `*`, `?`, `#`");
     }
     if models.host.as_ref().is_some_and(|host| host.parse::<Authority>().is_err()) {
         problems.push(format!("{key}.host"), "must be host or host:port");
     }
     check_key(models, &key, problems);
+}
+
+fn is_path(path: &str) -> bool {
+    let sound = path.starts_with('/') && !path.contains(['*', '?', '#']);
+    sound && path.parse::<http::uri::PathAndQuery>().is_ok()
 }
 
 fn check_key(models: &Models, key: &str, problems: &mut Problems) {
@@ -129,7 +141,7 @@ mod tests {
             [[pools]]
             name = "b"
             protocol = "http"
-            models = { discover = false, keep = "0s", timeout = "0s", api_key = "x", api_key_file = "/nowhere" }
+            models = { discover = false, load_path = "metrics", load_interval = "0s", keep = "0s", timeout = "0s", api_key = "x", api_key_file = "/nowhere" }
             [[routes]]
             path_prefix = "/v1"
             openai = true
@@ -151,6 +163,8 @@ mod tests {
             "pools[0].models.api_key: ",
             "pools[1].models.names: must be given",
             "pools[1].models.keep",
+            "pools[1].models.load_path",
+            "pools[1].models.load_interval",
             "pools[1].models.timeout",
             "pools[1].models.api_key_file: goes without",
             "pools[1].models.api_key_file: /nowhere",

@@ -28,7 +28,7 @@ use super::{
 use crate::config::Models;
 
 /// How long the first list of a new pool is waited for, counted from its start and not from any call.
-const FIRST_LIST: Duration = Duration::from_secs(1);
+const FIRST_LIST: Duration = Duration::from_secs(2);
 /// How soon a list is asked for again after a failure; doubles each time, up to the longest wait.
 const RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);

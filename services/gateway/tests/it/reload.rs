@@ -29,8 +29,8 @@ use crate::{admin, backend::TestBackend, client::Client};
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A gateway whose file can be changed.
-struct Reloading {
-    gateway: Running,
+pub(crate) struct Reloading {
+    pub(crate) gateway: Running,
     file: PathBuf,
     head: String,
     admin: GatewayServiceClient<Channel>,
@@ -39,7 +39,7 @@ struct Reloading {
 
 impl Reloading {
     /// Its file is looked at at that interval.
-    async fn start(interval: &str, rest: &str) -> Self {
+    pub(crate) async fn start(interval: &str, rest: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
         let head = format!(
@@ -67,7 +67,7 @@ impl Reloading {
         self.admin().reload_config(ReloadConfigRequest {}).await.unwrap().into_inner()
     }
 
-    async fn applied(&self, rest: &str) -> u64 {
+    pub(crate) async fn applied(&self, rest: &str) -> u64 {
         self.write(rest);
         let response = self.reload().await;
         assert_eq!((response.outcome(), response.problems), (ReloadOutcome::Applied, vec![]));

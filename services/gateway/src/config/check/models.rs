@@ -118,7 +118,9 @@ mod tests {
             name = "provider"
             protocol = "http"
             backends = [{ address = "api.example.com:443" }]
-            models = { host = "api.example.com", api_key = "sk-hunter2" }
+            tls = {}
+            health = { kind = "tcp" }
+            models = { host = "api.example.com", base_path = "/api/v1/", api_key = "sk-hunter2" }
             [[routes]]
             path_prefix = "/v1/"
             openai = true

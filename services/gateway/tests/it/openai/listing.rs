@@ -1,6 +1,7 @@
 //! Which models there are, while servers come, go and hang.
 
 use super::*;
+use crate::reload::Reloading;
 
 /// The names in the list of all models.
 async fn names(gateway: &Running) -> Vec<String> {
@@ -54,7 +55,7 @@ async fn models_are_merged_while_one_host_hangs_and_another_is_dead() {
 async fn a_server_that_goes_keeps_its_models_for_a_time_and_no_longer() {
     let (one, two) = (ModelServer::start(&["a"]).await, ModelServer::start(&["b"]).await);
     let mut pools = vec![pool("one", &[&one], &[]), pool("two", &[&two], &[])];
-    pools[1].models.as_mut().unwrap().keep = Duration::from_secs(1);
+    pools[1].models.as_mut().unwrap().keep = Duration::from_secs(3);
     let gateway = gateway(pools).await;
     has(&gateway, &["a", "b"]).await;
     one.kill().await;
@@ -84,5 +85,42 @@ async fn a_new_model_is_found_by_the_next_list_or_when_it_is_asked_for() {
     eventually(LIMIT, || async { status("b").await == "200" }).await;
     assert_eq!(names(&gateway).await, ["b"]);
     assert!(server.listed().len() <= 4, "{}", server.listed().len());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_changes_who_serves_what_and_forgets_no_list() {
+    let (one, two) = (ModelServer::start(&["a"]).await, ModelServer::start(&["b"]).await);
+    let pool = |name: &str, server: &ModelServer, models: &str| {
+        format!(
+            "[[pools]]\nname = \"{name}\"\nprotocol = \"http\"\nhealth = {{ kind = \"tcp\" }}\n\
+             backends = [{{ address = \"{}\" }}]\nmodels = {{ {models} }}\n",
+            server.address
+        )
+    };
+    let route = "[[routes]]\npath_prefix = \"/v1/\"\nopenai = true\n";
+    let mesh = Reloading::start("1h", &(pool("one", &one, "") + route)).await;
+    assert_eq!(names(&mesh.gateway).await, ["a"]);
+    one.lists_nothing();
+    mesh.applied(&(pool("one", &one, "refresh = \"50ms\"") + &pool("two", &two, "") + route)).await;
+    assert_eq!(names(&mesh.gateway).await, ["a", "b"]);
+    mesh.applied(&(pool("two", &two, "names = [\"c\"]") + route)).await;
+    assert_eq!(names(&mesh.gateway).await, ["c"]);
+    let answer = ask(mesh.gateway.address, "/v1/chat/completions", "", &chat("a")).await;
+    assert_eq!(error(&answer).3, "model_not_found");
+    mesh.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_does_not_stand_before_its_pools_others() {
+    let (hanging, other) = (ModelServer::start(&["m"]).await, ModelServer::start(&["m"]).await);
+    hanging.lists_nothing();
+    let mut pool = pool("pair", &[&hanging, &other], &[]);
+    pool.models.as_mut().unwrap().timeout = Duration::from_millis(100);
+    let gateway = gateway(vec![pool]).await;
+    has(&gateway, &["m"]).await;
+    let asked = hanging.listed().len();
+    eventually(LIMIT, || async { other.listed().len() > 3 }).await;
+    assert_eq!(hanging.listed().len(), asked, "whoever answers is asked again");
     gateway.stop().await;
 }

@@ -125,7 +125,7 @@ impl From<Unknown> for MeshError {
 pub(crate) struct Auth {
     config: config::Auth,
     keys: Option<Keys>,
-    issuers: Vec<Issuer>,
+    issuers: Vec<Arc<Issuer>>,
     certificates: Vec<(String, Arc<Identity>)>,
     /// Counts changes of keys: what was verified before one is verified again.
     epoch: AtomicU64,
@@ -137,9 +137,20 @@ pub(crate) struct Auth {
 impl Auth {
     /// As a configuration says it. Files are read; what is fetched is not there yet.
     pub(crate) fn new(config: &config::Auth, fetcher: &Fetcher) -> Arc<Self> {
+        Self::after(None, config, fetcher)
+    }
+
+    /// The same after another one, whose keys count as long as they are where they were.
+    pub(crate) fn after(before: Option<&Self>, config: &config::Auth, fetcher: &Fetcher) -> Arc<Self> {
         // Validation has seen to it that the file can be used; one that has changed since is told at the next look.
         let keys = config.api_keys.as_deref().map(|path| Keys::open(path).0);
-        let issuers = config.issuers.iter().map(|issuer| Issuer::new(issuer, fetcher)).collect();
+        let known = |issuer: &config::Issuer| {
+            let before = before?;
+            let known = before.config.issuers.iter().zip(&before.issuers);
+            known.into_iter().find(|(config, _)| *config == issuer).map(|(_, issuer)| Arc::clone(issuer))
+        };
+        let issuer = |issuer| known(issuer).unwrap_or_else(|| Arc::new(Issuer::new(issuer, fetcher)));
+        let issuers = config.issuers.iter().map(issuer).collect();
         let holder = |holder: &config::CertificateHolder| {
             let identity = Identity::new(holder.user.clone(), holder.roles.clone(), None).ok()?;
             Some((holder.name.clone(), Arc::new(identity)))
@@ -292,8 +303,17 @@ impl Auth {
         }
     }
 
+    /// Has keys fetched soon, if it is for the lack of them.
+    fn want(&self, doubt: &Doubt) {
+        if let Doubt::UnknownKey(issuer) = doubt
+            && let Some(issuer) = self.issuers.get(*issuer)
+        {
+            issuer.want();
+        }
+    }
+
     /// Whose keys are to be fetched now.
-    fn due(&self, now: std::time::Instant) -> impl Iterator<Item = &Issuer> {
+    fn due(&self, now: std::time::Instant) -> impl Iterator<Item = &Arc<Issuer>> {
         self.issuers.iter().filter(move |issuer| issuer.is_due(now))
     }
 
@@ -318,7 +338,8 @@ impl Auth {
             return;
         }
         let is_own = |headers: &HeaderMap, name: &HeaderName| {
-            headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|text| text.contains(PREFIX))
+            let texts = headers.get_all(name).iter().map(|value| value.as_bytes().to_vec());
+            texts.into_iter().any(|text| String::from_utf8_lossy(&text).contains(PREFIX))
         };
         for name in [header::AUTHORIZATION, API_KEY] {
             // What is no key of the gateway's may be meant for who is behind it.

@@ -1,12 +1,15 @@
 //! Certificates and keys in force: looked at now and then, and before a reload is acknowledged.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use weft_mesh::tls::{ServerTls, TlsError};
 use weft_runtime::Scope;
 
 use crate::{config::Config, table::Tables};
+
+/// How often it is looked whether keys are to be fetched.
+const FETCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All that is secured with certificates from files.
 pub(crate) struct Certificates {
@@ -35,16 +38,24 @@ impl Certificates {
         scope.tasks.spawn(draining.run_until_cancelled_owned(async move {
             loop {
                 ticks.tick().await;
-                if this.are_used() {
-                    let this = Arc::clone(&this);
-                    let _ = tasks.spawn_blocking(move || this.refresh()).await;
-                }
                 let auth = Arc::clone(this.tables.load().auth());
-                if auth.is_configured() {
-                    let read = Arc::clone(&auth);
-                    let _ = tasks.spawn_blocking(move || read.look_at_files()).await;
-                    auth.follow().await;
+                if this.are_used() || auth.is_configured() {
+                    let this = Arc::clone(&this);
+                    let read = move || {
+                        this.refresh();
+                        auth.look_at_files();
+                    };
+                    let _ = tasks.spawn_blocking(read).await;
                 }
+            }
+        }));
+        // On a task of its own: a server of keys that does not answer must not keep files from being looked at.
+        let (this, draining) = (Arc::clone(self), scope.draining.clone());
+        scope.tasks.spawn(draining.run_until_cancelled_owned(async move {
+            loop {
+                let auth = Arc::clone(this.tables.load().auth());
+                auth.follow().await;
+                sleep(FETCH_INTERVAL).await;
             }
         }));
     }

@@ -85,10 +85,9 @@ impl Config {
     }
 }
 
-/// The service in a pattern for its contracts: `weft.<service>.v1…`.
+/// The service in a pattern for its contracts: `weft.<service>.…`.
 fn weft_service(pattern: &str) -> Option<&str> {
-    let (service, version) = pattern.strip_prefix("weft.")?.split_once('.')?;
-    version.starts_with("v1").then_some(service)
+    pattern.strip_prefix("weft.")?.split_once('.').map(|(service, _)| service)
 }
 
 /// How changes of the configuration file are taken over while the gateway runs.
@@ -362,7 +361,10 @@ impl Default for Config {
                     "127.0.0.1:7104",
                     Some("weft.assets.v1.AssetService/GetStats"),
                 ),
-                pool("assets-http", Protocol::Http, "127.0.0.1:7104", None),
+                Pool {
+                    identity: Some("assets".to_owned()),
+                    ..pool("assets-http", Protocol::Http, "127.0.0.1:7104", None)
+                },
             ],
             routes: default_routes(),
             descriptor_sets: Vec::new(),

@@ -40,7 +40,7 @@ use crate::{
     metrics::Metrics,
     openai,
     rate::{Client, Verdict as Rated},
-    route::{View, normalised, unescaped},
+    route::{View, decoded, normalised},
     table::Tables,
     translate::{self, Buffers, Complaint, Contracts, Dialect, Source, Streaming, Unary},
 };
@@ -208,7 +208,7 @@ impl Forwarder {
             return Route::Answered("-", response);
         }
         // What is behind this may read it in the other way.
-        let other = unescaped(request.uri().path());
+        let other = decoded(request.uri().path());
         if other.is_some_and(|other| !inner.tables.agree(view, &other)) {
             return Route::Answered("DPE", answer::refuse(MeshError::Path, view.grpc));
         }
@@ -376,17 +376,21 @@ impl Forwarder {
         };
         passage.keyed(terms.key);
         caller::forget_lies(request.headers_mut(), &caller, &lane.bounds.trusted);
-        if let Err(error) = identity::introduce(&lane, request.headers_mut(), user.as_ref()) {
-            return passage.refuse(error);
-        }
         let asked = match target.protocol {
             Protocol::Http => prepare(&lane, &mut request, &caller),
             // A service of gRPC has no use for any other method, and a tunnel would go to all of it.
             Protocol::Grpc if request.method() == HttpMethod::CONNECT => {
                 return passage.refuse(MeshError::Method);
             }
-            Protocol::Grpc => None,
+            Protocol::Grpc => {
+                headers::strip_hop_by_hop(request.headers_mut());
+                None
+            }
         };
+        // After what `Connection` names is gone: a client must not name this.
+        if let Err(error) = identity::introduce(&lane, request.headers_mut(), user.as_ref()) {
+            return passage.refuse(error);
+        }
         let max = lane.rule.max_request_bytes.unwrap_or(lane.bounds.overload.max_request_bytes);
         let limit = if max == 0 { u64::MAX } else { max };
         let activity = terms.idle.clone();

@@ -5,6 +5,7 @@ mod restart;
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{Arc, PoisonError},
 };
 
@@ -57,6 +58,10 @@ pub(crate) struct Report {
     pub(crate) outcome: Outcome,
     pub(crate) problems: Vec<String>,
     pub(crate) needs_restart: Vec<String>,
+}
+
+fn is_loopback(address: &str) -> bool {
+    address.parse().is_ok_and(|address: SocketAddr| address.ip().is_loopback())
 }
 
 /// Reloads the configuration of a running gateway.
@@ -136,6 +141,7 @@ impl Reloader {
             origin.read()
         };
         match self.scope.tasks.spawn_blocking(read).await {
+            Ok(Ok(config)) if !self.unfit(&config).is_empty() => self.rejected(self.unfit(&config), cause),
             Ok(Ok(config)) => {
                 let mut report = self.apply(&config, cause).await;
                 // Whoever is told that keys are in force, or in force no more, can rely on it.
@@ -146,6 +152,23 @@ impl Reloader {
             Ok(Err(error)) => self.rejected(error.problems, cause),
             Err(error) => self.rejected(vec![error.to_string()], cause),
         }
+    }
+
+    /// What a configuration asks of a gateway that was started as this one was, and that needs another start.
+    fn unfit(&self, config: &Config) -> Vec<String> {
+        let started = &self.started;
+        let listeners = started.listeners.iter().map(|listener| &listener.address);
+        let mut addresses = listeners.chain([&started.admin.address]);
+        let is_exposed = addresses.any(|address| !is_loopback(address)) && !started.lifecycle.insecure;
+        let has_audience = config.pools.iter().any(|pool| config.audience(pool).is_some());
+        let mut problems = Vec::new();
+        if is_exposed && !config.auth.is_configured() {
+            problems.push("auth: cannot go while other addresses than loopback are listened on".to_owned());
+        }
+        if config.auth.is_configured() && has_audience && self.scope.signer.is_none() {
+            problems.push("auth: needs identity.key from the start, for what services are told".to_owned());
+        }
+        problems
     }
 
     fn rejected(&self, problems: Vec<String>, cause: Cause) -> Report {

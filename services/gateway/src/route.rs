@@ -14,7 +14,7 @@ use crate::{
 };
 pub use cors::CrossOrigin;
 use pattern::{Host, Path, Service, Wanted};
-pub use target::{Redirection, Rewriting, is_plain, normalised, unescaped};
+pub use target::{Redirection, Rewriting, decoded, is_plain, normalised};
 
 /// What of a request a route is found by.
 #[derive(Clone, Copy, Debug)]

@@ -78,7 +78,7 @@ impl Table {
         let auth = if self.auth.says(&config.auth) {
             Arc::clone(&self.auth)
         } else {
-            let auth = Auth::new(&config.auth, &place.fetcher);
+            let auth = Auth::after(Some(&self.auth), &config.auth, &place.fetcher);
             // What cannot be had now is fetched later, and said then.
             auth.follow().await;
             auth

@@ -54,7 +54,8 @@ impl Failure {
     pub fn call(what: &str, error: &CallError) -> Failure {
         let message = format!("{what}: {error}");
         // What is internal to another service may be a bug that a restart or an update mends.
-        if error.kind.retryable() || error.kind == ErrorKind::Internal {
+        // And one that does not believe who calls may have other keys than this, until both have been started again.
+        if error.kind.retryable() || matches!(error.kind, ErrorKind::Internal | ErrorKind::Unauthenticated) {
             Failure::Retry { message, after: error.retry_after.unwrap_or_default() }
         } else {
             Failure::Permanent { message }

@@ -4,6 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_balance::{MAX_WEIGHT, Policy};
+use weft_runtime::config::Secret;
 
 use crate::units;
 
@@ -33,7 +34,7 @@ pub(crate) struct MeshOptions {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     #[arg(long = "token-env", env = "WEFT_TOKEN", hide = true, hide_env = true, hide_env_values = true)]
-    pub(crate) token_env: Option<String>,
+    pub(crate) token_env: Option<Secret>,
     /// The longest to wait for a call, for an answer (ask), or without any progress (ingest) [default: 30s, 5m, 2m]
     #[arg(long, global = true, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) timeout: Option<Duration>,

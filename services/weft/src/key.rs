@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown},
     path::Path,
     process::ExitCode,
     time::Duration,
@@ -75,6 +75,7 @@ fn create(
     if !is_user_name(user) {
         bail!("`{user}` is no user name: it must be 1 to 128 bytes of printable ASCII without spaces");
     }
+    let _lock = lock(path)?;
     let mut file = read(path)?.unwrap_or_default();
     let now = Timestamp::now();
     let id = id(&file)?;
@@ -108,6 +109,7 @@ fn list(session: &Session, path: &Path) -> anyhow::Result<()> {
 }
 
 fn revoke(path: &Path, ids: &[String]) -> anyhow::Result<()> {
+    let _lock = lock(path)?;
     let mut file = read(path)?.with_context(|| format!("there is no {}", path.display()))?;
     for id in ids {
         let before = file.keys.len();
@@ -117,6 +119,19 @@ fn revoke(path: &Path, ids: &[String]) -> anyhow::Result<()> {
         }
     }
     write(path, &file)
+}
+
+/// Two that change the file at once would undo each other.
+fn lock(path: &Path) -> anyhow::Result<fs::File> {
+    let failed = || format!("cannot lock {}", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(failed)?;
+    }
+    let beside = path.with_extension("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(beside);
+    let file = file.with_context(failed)?;
+    file.lock().with_context(failed)?;
+    Ok(file)
 }
 
 fn read(path: &Path) -> anyhow::Result<Option<File>> {
@@ -134,9 +149,6 @@ fn read(path: &Path) -> anyhow::Result<Option<File>> {
 /// Puts a new file in the place of the old one, in one step: a gateway may be reading it.
 fn write(path: &Path, file: &File) -> anyhow::Result<()> {
     let failed = || format!("cannot write {}", path.display());
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(failed)?;
-    }
     let text = format!("{HEADING}{}", toml::to_string(file)?);
     // As the gateway will read it.
     weft_gateway::check_api_keys(&text).map_err(anyhow::Error::msg)?;
@@ -147,7 +159,15 @@ fn write(path: &Path, file: &File) -> anyhow::Result<()> {
             new.write_all(text.as_bytes())?;
             new.sync_all()
         });
-    let put = written.and_then(|()| fs::rename(&draft, path)).with_context(failed);
+    // Whoever could read it can read it again: a gateway that runs as somebody else.
+    let kept = written.and_then(|()| match fs::metadata(path) {
+        Ok(old) => {
+            fs::set_permissions(&draft, old.permissions())?;
+            chown(&draft, Some(old.uid()), Some(old.gid()))
+        }
+        Err(_) => Ok(()),
+    });
+    let put = kept.and_then(|()| fs::rename(&draft, path)).with_context(failed);
     put.inspect_err(|_| drop(fs::remove_file(&draft)))
 }
 

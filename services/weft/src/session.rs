@@ -59,7 +59,7 @@ impl Session {
                 let read = read.map_err(|source| weft_client::Error::File { path: path.clone(), source });
                 Some(read?.trim().to_owned())
             }
-            None => self.mesh.token_env.clone(),
+            None => self.mesh.token_env.as_ref().map(|token| token.expose().to_owned()),
         };
         Ok(Options { timeout: self.timeout(CALL), token, ..Options::default() })
     }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use weft_mesh::{
     context::{Caller, Context, LOCAL_USER, Role},
     error::MeshError,
-    identity::Verifier,
+    identity::{IDENTITY_HEADER, Verifier},
     methods::{Access, Methods},
 };
 
@@ -67,9 +67,21 @@ impl Guard {
         Self { authenticator, port: Port::Admin { metrics } }
     }
 
-    /// Lets a call in, or says why not.
+    /// Lets a call in, or says why not; on an admin port that is noted too.
     pub(crate) fn admit(&self, path: &str, headers: &HeaderMap, now: Instant) -> Result<Admitted, MeshError> {
+        let admitted = self.look(path, headers, now);
+        if let (Port::Admin { .. }, Err(error)) = (&self.port, &admitted) {
+            tracing::info!(target: "weft::audit", method = path.trim_start_matches('/'), %error, "refused");
+        }
+        admitted
+    }
+
+    fn look(&self, path: &str, headers: &HeaderMap, now: Instant) -> Result<Admitted, MeshError> {
         let caller = match &self.authenticator {
+            // Whoever tells who calls expects to be held to it.
+            None if headers.contains_key(IDENTITY_HEADER) => {
+                return Err(MeshError::Identity { problem: "cannot be verified here: there are no keys" });
+            }
             None => Caller::named(headers)?,
             Some(_) if self.port.is_for_everybody(path) => {
                 Caller { user: LOCAL_USER.to_owned(), role: Role::User }
@@ -84,9 +96,13 @@ impl Guard {
         {
             return Err(MeshError::Denied { problem: "this is for operators" });
         }
-        let noted = method.access == Access::Operator && !method.safe && caller.role == Role::Operator;
-        // Where nobody is authenticated, services are taken for operators, but not on an admin port.
-        let noted = noted && (self.authenticator.is_some() || matches!(self.port, Port::Admin { .. }));
+        let changes = method.access == Access::Operator && !method.safe;
+        let noted = changes
+            && match self.port {
+                Port::Admin { .. } => caller.role.is_privileged(),
+                // Services fill caches and finish jobs all day; where nobody is authenticated they pass for operators.
+                Port::Public(_) => self.authenticator.is_some() && caller.role == Role::Operator,
+            };
         let audit =
             noted.then(|| Audit { caller: caller.clone(), method: path.trim_start_matches('/').to_owned() });
         Ok(Admitted { context: Context::of(caller, headers, now)?, audit })
@@ -198,5 +214,7 @@ mod tests {
         assert_eq!(outcome(&open, set, &HeaderMap::new()), "let in");
         let named = HeaderMap::from_iter([("weft-user".parse().unwrap(), "two words".parse().unwrap())]);
         assert!(outcome(&open, set, &named).starts_with("weft-user"));
+        let told = HeaderMap::from_iter([(IDENTITY_HEADER, "x".parse().unwrap())]);
+        assert!(outcome(&open, set, &told).starts_with("weft-identity cannot be verified"));
     }
 }

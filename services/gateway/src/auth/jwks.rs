@@ -15,11 +15,16 @@ use jsonwebtoken::{
     jwk::{Jwk, PublicKeyUse},
 };
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 /// How long a fetch may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Larger sets are none.
 const MAX_BYTES: usize = 1024 * 1024;
+/// How much sooner than by itself a set is fetched because of a token.
+const SHARE: u32 = 10;
+/// Calls that wait for keys; further ones are refused, since anybody can name a key.
+const MAX_WAITING: usize = 256;
 /// More keys are not looked at.
 const MAX_KEYS: usize = 128;
 
@@ -65,6 +70,8 @@ pub(super) struct KeySet {
     /// One fetch at a time.
     turn: tokio::sync::Mutex<()>,
     asked: Mutex<Asked>,
+    /// Those who wait for a fetch that they have caused.
+    waiting: Semaphore,
 }
 
 #[derive(Default)]
@@ -86,6 +93,8 @@ struct Key {
 struct Asked {
     last: Option<Instant>,
     failures: u32,
+    /// Somebody has shown a token that names another key.
+    wanted: bool,
 }
 
 impl KeySet {
@@ -98,6 +107,7 @@ impl KeySet {
             current: ArcSwap::default(),
             turn: tokio::sync::Mutex::default(),
             asked: Mutex::default(),
+            waiting: Semaphore::new(MAX_WAITING),
         };
         // Validation has read it; what has changed since is told at the next look.
         let _ = set.read();
@@ -128,6 +138,7 @@ impl KeySet {
         }
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let patience = match asked.failures {
+            0 if asked.wanted => self.refresh / SHARE,
             0 => self.refresh,
             failures => self.refresh.min(Duration::from_secs(1 << failures.min(6))),
         };
@@ -147,23 +158,29 @@ impl KeySet {
         let _turn = self.turn.lock().await;
         let fetched = self.fetcher.get(url).await.and_then(|text| self.take(text));
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.last = Some(Instant::now());
+        (asked.last, asked.wanted) = (Some(Instant::now()), false);
         asked.failures = if fetched.is_ok() { 0 } else { asked.failures.saturating_add(1) };
         fetched.map_err(|error| self.refuse(&error))
     }
 
+    /// Has them fetched soon.
+    pub(super) fn want(&self) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).wanted = true;
+    }
+
     /// Fetches because of a token: at the most every tenth of `refresh`. Whoever comes meanwhile waits for the same
-    /// answer. Returns whether the keys may be others now.
+    /// answer, if not too many do. Returns whether this has changed the keys.
     pub(super) async fn fetch_again(&self) -> bool {
         let asked = || self.asked.lock().unwrap_or_else(PoisonError::into_inner).last;
         let before = asked();
-        if before.is_some_and(|last| last.elapsed() < self.refresh / 10) {
+        if before.is_some_and(|last| last.elapsed() < self.refresh / SHARE) {
             return false;
         }
+        let Ok(_place) = self.waiting.try_acquire() else { return false };
         let turn = self.turn.lock().await;
         let is_news = asked() != before;
         drop(turn);
-        is_news || self.fetch().await.inspect_err(|problem| tracing::warn!(problem, "keys")).unwrap_or(false)
+        !is_news && self.fetch().await.inspect_err(|problem| tracing::warn!(problem, "keys")).unwrap_or(false)
     }
 
     fn take(&self, text: Vec<u8>) -> Result<bool, String> {

@@ -110,6 +110,11 @@ impl Issuer {
         self.keys.fetch_again().await
     }
 
+    /// Has its keys fetched soon.
+    pub(super) fn want(&self) {
+        self.keys.want();
+    }
+
     /// Reads its keys from their file, where they are in one.
     pub(super) fn read(&self) -> Result<bool, String> {
         self.keys.read()

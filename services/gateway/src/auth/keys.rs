@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -89,7 +90,13 @@ impl Keys {
     /// Reads it again. Returns whether it holds something new; what cannot be used changes nothing.
     pub(crate) fn refresh(&self) -> Result<bool, KeysError> {
         let refuse = |problem: String| KeysError { path: self.path.clone(), problem };
-        let text = fs::read_to_string(&self.path).map_err(|error| refuse(error.to_string()))?;
+        let text = match fs::read_to_string(&self.path) {
+            // A file that was taken away takes its keys with it; one that cannot be read may be right.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.current.load().text.is_some() => {
+                String::new()
+            }
+            read => read.map_err(|error| refuse(error.to_string()))?,
+        };
         if self.current.load().text.as_ref() == Some(&text) {
             return Ok(false);
         }
@@ -222,6 +229,10 @@ mod tests {
         fs::write(&path, "").unwrap();
         assert!(keys.refresh().unwrap());
         assert!(keys.find("weft_b2_s", Timestamp::UNIX_EPOCH).is_err(), "an empty file has no keys");
+        fs::write(&path, key("b2", "s", "")).unwrap();
+        assert!(keys.refresh().unwrap() && keys.find("weft_b2_s", Timestamp::UNIX_EPOCH).is_ok());
+        fs::remove_file(&path).unwrap();
+        assert!(keys.refresh().unwrap() && keys.find("weft_b2_s", Timestamp::UNIX_EPOCH).is_err());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What a role may call: plain code over a path and the names of roles.
 
-use crate::config::{Auth, Permission, Route};
+use crate::{
+    config::{Auth, Permission, Route},
+    route::normalised,
+};
 
 /// The role of everybody, authenticated or not.
 pub(crate) const ANONYMOUS: &str = "anonymous";
@@ -25,6 +28,7 @@ impl Calls {
             return None;
         }
         let path = if is_path { rest.to_owned() } else { format!("/{rest}") };
+        let path = normalised(&path).into_owned();
         Some(if open { Self::Prefix(path) } else { Self::Exact(path) })
     }
 
@@ -53,15 +57,13 @@ pub(crate) struct Rules {
     strict: bool,
 }
 
-/// Who may make a call.
+/// Who may make a call: whoever has a role of each list that there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Allowed<'a> {
-    /// Whoever has one of these roles.
-    Roles(&'a [String]),
-    /// Whoever is authenticated.
-    Authenticated,
-    /// Nobody.
-    Nobody,
+pub(crate) struct Allowed<'a> {
+    rule: Option<&'a [String]>,
+    route: Option<&'a [String]>,
+    /// Without any list: whether nobody may, or everybody who is known.
+    strict: bool,
 }
 
 impl Rules {
@@ -76,29 +78,38 @@ impl Rules {
     /// Who may call a path on a route with roles of its own.
     pub(crate) fn allowed<'a>(&'a self, path: &str, route: &'a [String]) -> Allowed<'a> {
         let permission = self.permissions.iter().find(|(calls, _)| calls.match_path(path));
-        match permission {
-            Some((_, roles)) => Allowed::Roles(roles),
-            None if !route.is_empty() => Allowed::Roles(route),
-            None if self.strict => Allowed::Nobody,
-            None => Allowed::Authenticated,
-        }
+        let rule = permission.map(|(_, roles)| roles.as_slice());
+        Allowed { rule, route: Some(route).filter(|roles| !roles.is_empty()), strict: self.strict }
     }
 }
 
-impl Allowed<'_> {
+impl<'a> Allowed<'a> {
     /// Whether everybody may.
     pub(crate) fn is_public(self) -> bool {
-        matches!(self, Self::Roles(roles) if roles.iter().any(|role| role == ANONYMOUS))
+        let mut lists = self.lists().peekable();
+        lists.peek().is_some() && lists.all(|roles| roles.iter().any(|role| role == ANONYMOUS))
     }
 
     /// Whether somebody with these roles may.
     pub(crate) fn admits(self, held: &[String]) -> bool {
-        match self {
-            Self::Roles(roles) => roles.iter().any(|role| role == ANONYMOUS || held.contains(role)),
-            Self::Authenticated => true,
-            Self::Nobody => false,
+        let mut lists = self.lists().peekable();
+        if lists.peek().is_none() {
+            return !self.strict;
         }
+        lists.all(|roles| roles.iter().any(|role| role == ANONYMOUS || held.contains(role)))
     }
+
+    fn lists(self) -> impl Iterator<Item = &'a [String]> {
+        self.rule.into_iter().chain(self.route)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn to(roles: &'a [String]) -> Self {
+        Self { rule: Some(roles), route: None, strict: true }
+    }
+
+    #[cfg(test)]
+    pub(super) const ANYBODY_KNOWN: Self = Self { rule: None, route: None, strict: false };
 }
 
 #[cfg(test)]
@@ -133,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exact_counts_before_the_longer_and_any_of_them_before_the_route() {
+    fn the_exact_counts_before_the_longer_and_the_route_beside_it() {
         let rules = rules(
             &[
                 ("a.*", &["user"]),
@@ -143,10 +154,15 @@ mod tests {
             ],
             &[],
         );
-        assert_eq!(rules.allowed("/a.B/C", &[]), Allowed::Roles(&["operator".to_owned()]));
-        assert_eq!(rules.allowed("/a.B/D", &[]), Allowed::Roles(&["service".to_owned()]));
-        assert_eq!(rules.allowed("/a.X/D", &[]), Allowed::Roles(&["user".to_owned()]));
+        let rule = |path| rules.allowed(path, &[]).rule.unwrap().to_vec();
+        assert_eq!(
+            (rule("/a.B/C"), rule("/a.B/D"), rule("/a.X/D")),
+            (["operator".to_owned()].into(), ["service".to_owned()].into(), ["user".to_owned()].into())
+        );
         assert!(!admits(&rules, "/a.B/C", &["user"], &["user"]));
+        assert!(!admits(&rules, "/a.B/C", &["user"], &["operator"]), "a role of each");
+        assert!(admits(&rules, "/a.B/C", &["user"], &["operator", "user"]));
+        assert!(!admits(&rules, "/open/x", &["operator"], &[]), "a rule opens no route that is closed");
         assert!(rules.allowed("/open/x", &[]).is_public());
         assert!(admits(&rules, "/open/x", &[], &[]));
         assert!(!rules.allowed("/open", &[]).is_public());

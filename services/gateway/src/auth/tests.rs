@@ -60,7 +60,7 @@ impl Scene {
     /// Who may call a path, with these headers, where only `user` may.
     fn caller(&self, headers: &HeaderMap) -> Result<String, String> {
         let roles = ["user", "service", "operator"].map(str::to_owned);
-        match self.auth.admit(Allowed::Roles(&roles), "/a.B/C", headers, None) {
+        match self.auth.admit(Allowed::to(&roles), "/a.B/C", headers, None) {
             Admission::Decided(Ok(None)) => Ok("anybody".to_owned()),
             Admission::Decided(Ok(Some(Caller { user, role }))) => Ok(format!("{user}, {}", role.as_str())),
             Admission::Decided(Err(error)) => Err(error.to_string()),
@@ -246,8 +246,7 @@ fn a_user_acts_for_nobody_else_and_a_service_for_anybody() {
 fn where_anybody_may_call_nobody_is_asked() {
     let scene = Scene::new(|_| {});
     let anybody = [ANONYMOUS.to_owned()];
-    let outcome = |headers: &HeaderMap| match scene.auth.admit(Allowed::Roles(&anybody), "/a", headers, None)
-    {
+    let outcome = |headers: &HeaderMap| match scene.auth.admit(Allowed::to(&anybody), "/a", headers, None) {
         Admission::Decided(Ok(caller)) => caller.map(|caller| caller.user),
         _ => panic!("it was asked"),
     };
@@ -256,7 +255,7 @@ fn where_anybody_may_call_nobody_is_asked() {
     assert_eq!(outcome(&shows(&[("authorization", "Basic YTpi")])), None);
     assert_eq!(outcome(&shows(&[("x-api-key", "weft_ada1_s3cret")])), Some("ada".to_owned()));
     for headers in [HeaderMap::new(), shows(&[("authorization", "Bearer a.b.c")])] {
-        let Admission::Decided(Err(error)) = scene.auth.admit(Allowed::Authenticated, "/a", &headers, None)
+        let Admission::Decided(Err(error)) = scene.auth.admit(Allowed::ANYBODY_KNOWN, "/a", &headers, None)
         else {
             panic!("it was let in");
         };
@@ -273,7 +272,7 @@ fn a_key_is_for_what_it_is_for() {
     let headers = shows(&[("x-api-key", "weft_job1_s3cret")]);
     let may = |path: &str| {
         matches!(
-            scene.auth.admit(Allowed::Authenticated, path, &headers, None),
+            scene.auth.admit(Allowed::ANYBODY_KNOWN, path, &headers, None),
             Admission::Decided(Ok(Some(_)))
         )
     };
@@ -292,6 +291,8 @@ fn credentials_go_no_further_than_they_are_meant() {
     let token = [("authorization", "Bearer a.b.c"), ("x-api-key", "sk-of-the-app")];
     assert_eq!(left(&token, true), 0);
     assert_eq!(left(&token, false), 2, "they are between the client and the app");
+    let second = [("authorization", "Bearer a.b.c"), ("authorization", "Bearer weft_ada1_s3cret")];
+    assert_eq!(left(&second, false), 0, "wherever it stands");
     let own = [("authorization", "Bearer weft_ada1_s3cret"), ("x-api-key", "weft_ada1_s3cret")];
     assert_eq!(left(&own, false), 0, "the gateway's keys are the gateway's");
     let nobody_asked = Auth::new(&config::Auth::default(), &Fetcher::new().unwrap());

@@ -7,6 +7,7 @@ use weft_mesh::{
     context::{Caller, USER_HEADER},
     error::MeshError,
     identity::IDENTITY_HEADER,
+    methods::{Access, Methods},
     tls::ClientNames,
 };
 
@@ -40,7 +41,20 @@ fn ask<B>(lane: &Lane, request: &Request<B>) -> Admission {
     let (bounds, roles) = (&lane.bounds, &lane.rule.roles);
     let path = normalised(request.uri().path());
     let names = request.extensions().get::<ClientNames>();
-    bounds.auth.admit(bounds.rules.allowed(&path, roles), &path, request.headers(), names)
+    let admission = bounds.auth.admit(bounds.rules.allowed(&path, roles), &path, request.headers(), names);
+    match admission {
+        // Services see to it themselves, where they have keys to see it by.
+        Admission::Decided(Ok(Some(caller))) if lane.audience.is_some() && is_for_others(&path, &caller) => {
+            Admission::Decided(Err(MeshError::Denied { problem: "this is for operators" }))
+        }
+        admission => admission,
+    }
+}
+
+/// Whether a method of Weft's contracts is not for a caller's role.
+fn is_for_others(path: &str, caller: &Caller) -> bool {
+    let methods = Methods::weft();
+    !caller.role.is_privileged() && methods.contains(path) && methods.get(path).access != Access::User
 }
 
 async fn fetch(auth: Arc<Auth>, unknown: Unknown) {

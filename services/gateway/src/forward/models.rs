@@ -67,6 +67,10 @@ impl Forwarder {
         let Found { server, model, mut request } = found;
         let lane = Arc::clone(&server.lane);
         passage.goes_by(&lane);
+        // What was shown to the gateway is not for the servers.
+        if caller.1.is_some() && lane.bounds.auth.is_configured() {
+            lane.bounds.auth.take_credentials(request.headers_mut(), true);
+        }
         server.catalogue.authorize(request.headers_mut());
         let model = Servers::label(server, &model);
         let tokens = &self.inner.common.metrics.tokens;

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use super::View;
+use super::{View, normalised};
 use crate::config::Route;
 
 /// gRPC services.
@@ -84,8 +84,8 @@ pub(super) enum Path {
 impl Path {
     pub(super) fn new(route: &Route) -> Self {
         match (&route.path, &route.path_prefix) {
-            (Some(path), _) => Self::Exact(path.clone()),
-            (None, prefix) => Self::Prefix(prefix.clone().unwrap_or_else(|| "/".to_owned())),
+            (Some(path), _) => Self::Exact(normalised(path).into_owned()),
+            (None, prefix) => Self::Prefix(normalised(prefix.as_deref().unwrap_or("/")).into_owned()),
         }
     }
 

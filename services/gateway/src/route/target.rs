@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use http::{Uri, uri::PathAndQuery};
+use percent_encoding::percent_decode_str;
 
 use super::View;
 use crate::config::{Redirect, Route};
@@ -113,17 +114,20 @@ pub fn is_plain(path: &str) -> bool {
     !decoded.split(['/', '\\']).any(name)
 }
 
-/// The path of those servers that take encoded slashes, and backslashes, for slashes; `None` where there are none.
+/// The path as servers have it that decode all of it, and take backslashes for slashes; `None` where that is the same.
 #[must_use]
-pub fn unescaped(path: &str) -> Option<String> {
+pub fn decoded(path: &str) -> Option<String> {
     if !path.contains(['%', '\\']) {
         return None;
     }
-    let mut slashed = path.replace('\\', "/");
-    for escaped in ["%2f", "%2F", "%5c", "%5C"] {
-        slashed = slashed.replace(escaped, "/");
+    let text = percent_decode_str(path).decode_utf8_lossy().replace('\\', "/");
+    let mut joined = String::with_capacity(text.len());
+    for next in text.chars().filter(|next| *next != '\0') {
+        if next != '/' || !joined.ends_with('/') {
+            joined.push(next);
+        }
     }
-    (slashed != path).then(|| normalised(&slashed).into_owned())
+    Some(joined)
 }
 
 /// A path as it is matched: what needs no encoding is decoded (RFC 3986 §6.2.2.2), and slashes in a row are one, as most
@@ -136,10 +140,18 @@ pub fn normalised(path: &str) -> Cow<'_, str> {
     let mut normal = String::with_capacity(path.len());
     let mut rest = path;
     while let Some(first) = rest.chars().next() {
-        let decoded = rest.strip_prefix('%').and_then(|hex| u8::from_str_radix(hex.get(..2)?, 16).ok());
-        let decoded = decoded.filter(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
+        let hex = rest.strip_prefix('%').and_then(|rest| rest.get(..2));
+        // Not `+1`, which is a number too.
+        let hex = hex.filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let decoded = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
         let (next, length) = match decoded {
-            Some(byte) => (char::from(byte), 3),
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => (char::from(byte), 3),
+            Some(byte) => {
+                // One way to write it (§6.2.2.1).
+                normal.push_str(&format!("%{byte:02X}"));
+                rest = rest.get(3..).unwrap_or_default();
+                continue;
+            }
             None => (first, first.len_utf8()),
         };
         if next != '/' || !normal.ends_with('/') {

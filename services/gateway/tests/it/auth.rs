@@ -503,3 +503,53 @@ async fn who_may_call_is_checked_whole_before_anything_starts() {
         );
     }
 }
+
+/// A client that names a header in `Connection` has it dropped, but not one that the gateway has set.
+#[tokio::test]
+async fn a_client_cannot_have_dropped_what_the_gateway_says() {
+    let it = Guarded::start(|config| config.pools[1].identity = None).await;
+    let answer = http(
+        it.gateway.address,
+        &format!(
+            "GET /web/Headers HTTP/1.1\r\nhost: x\r\nconnection: close, weft-user, weft-identity\r\n{}\r\n",
+            shows("ada1")
+        ),
+    )
+    .await;
+    assert_eq!(header(&answer, "weft-user").as_deref(), Some("ada"), "{answer}");
+    it.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_takes_no_authentication_away_from_who_can_be_reached() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), TestBackend::start().await);
+    fs::write(folder.path().join("keys.toml"), key("ada1", "ada", "user") + &key("op1", "op", "operator"))
+        .unwrap();
+    let file = folder.path().join("gateway.toml");
+    let text = |listen: &str, auth: &str| {
+        format!(
+            "workers = 1\nlisteners = [{{ address = \"{listen}\" }}]\nadmin = {{ address = \"127.0.0.1:0\" }}\n\
+             reload = {{ interval = \"1h\" }}\n{auth}\n\
+             [[pools]]\nname = \"web\"\nprotocol = \"http\"\nhealth = {{ kind = \"none\" }}\n\
+             backends = [{{ address = \"{}\" }}]\n\
+             [[routes]]\npath_prefix = \"/web/\"\npool = \"web\"\n",
+            backend.address
+        )
+    };
+    let auth = format!("auth = {{ api_keys = {:?} }}", folder.path().join("keys.toml"));
+    fs::write(&file, text("0.0.0.0:0", &auth)).unwrap();
+    let sources = Sources::read(Some(&file)).unwrap();
+    let config = sources.load::<Config>("gateway", toml::Table::new()).unwrap();
+    let listeners = Listeners::bind(&config).await.unwrap();
+    let gateway = start::<Gateway>(config, listeners).await.unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], gateway.address.port()));
+    for without in
+        [String::new(), text("127.0.0.1:0", ""), text("127.0.0.1:0", "lifecycle = { insecure = true }")]
+    {
+        fs::write(&file, without).unwrap();
+        let problems = reload(&gateway).await;
+        assert!(problems.iter().any(|problem| problem.starts_with("auth: cannot go")), "{problems:?}");
+        assert_eq!(status(&get(address, "/web/Headers", "").await), "401");
+    }
+    gateway.stop().await;
+}

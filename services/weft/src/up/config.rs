@@ -13,7 +13,7 @@ const SECTIONS: [&str; 6] = ["gateway", "cache", "database", "queue", "assets", 
 /// The services that keep something.
 const STORES: [&str; 3] = ["database", "queue", "assets"];
 /// What is logged unless `[telemetry]` says otherwise: on a terminal, the summary is what there is to read.
-const LOG: &str = "warn,lapin=off";
+const LOG: &str = "warn,weft::audit=info,lapin=off";
 
 /// Everything that `weft up` runs, as each service takes it.
 #[derive(Clone, Debug, Serialize)]

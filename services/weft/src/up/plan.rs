@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(told.cache.addresses, ["127.0.0.1:1", "127.0.0.1:2"]);
         assert_eq!(
             (told.telemetry.log.as_str(), told.data_dir.as_path()),
-            ("warn,lapin=off", Path::new("state/database"))
+            ("warn,weft::audit=info,lapin=off", Path::new("state/database"))
         );
         assert!(!format!("{config:?}").contains("hunter2"), "no secret is printed");
     }

@@ -39,6 +39,16 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
             let problem = "needs identity.key: its backends could not tell one caller from another";
             problems.push(format!("pools[{i}].identity"), problem);
         }
+        let mut services = config.routes.iter().filter(|route| route.pool == pool.name);
+        let of_several = services.any(|route| {
+            let service = route.grpc_service.as_deref().and_then(|service| service.strip_prefix("weft."));
+            service.is_some_and(|rest| !rest.contains('.'))
+        });
+        if auth.is_configured() && pool.identity.is_none() && of_several {
+            let problem =
+                "must be given: a route leads to it that names no one service; empty for none of Weft's";
+            problems.push(format!("pools[{i}].identity"), problem);
+        }
     }
 }
 

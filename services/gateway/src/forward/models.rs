@@ -21,7 +21,7 @@ impl Forwarder {
         passage: Passage,
         caller: (Caller, Option<User>),
     ) -> Response<Body> {
-        let Some(servers) = lane.servers.clone().filter(|_| !passage.grpc()) else {
+        let Some(servers) = lane.servers.clone() else {
             return self.send(lane, request, passage, caller).await;
         };
         // Boxed, because it is large, and each other call has room for it otherwise.
@@ -36,7 +36,9 @@ impl Forwarder {
         passage: Passage,
         caller: (Caller, Option<User>),
     ) -> Response<Body> {
-        let answered = match asked(&lane, &request) {
+        // gRPC is nothing of this API, and would be judged by what its answers do not have.
+        let asked = if passage.grpc() { Asked::Other } else { asked(&lane, &request) };
+        let answered = match asked {
             Asked::Call(operation) => {
                 let server = find(servers, &lane, request, &self.inner.common.buffers).await;
                 return match server {

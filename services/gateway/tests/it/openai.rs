@@ -205,6 +205,14 @@ async fn what_is_wrong_with_a_call_is_said_as_clients_expect_it() {
         ("chat/completions", "", &large, 413, &none, "request_too_large"),
         ("audio/transcriptions", "", "x", 404, &none, "unknown_url"),
         ("models", "", "{}", 404, &none, "unknown_url"),
+        (
+            "chat/completions",
+            "content-type: application/grpc\r\n",
+            r#"{"model":"m"}"#,
+            404,
+            &none,
+            "unknown_url",
+        ),
     ] {
         let answer = ask(gateway.address, &format!("/v1/{path}"), headers, body).await;
         let expected = (status, "invalid_request_error".to_owned(), param.clone(), code.to_owned());

@@ -33,12 +33,12 @@ pub use lookup::Published;
 pub use page::Page;
 pub use put::NewAsset;
 pub use record::{Manifest, Record, Visibility};
-pub use variants::Opened;
 
-use self::{locks::Locks, lookup::Lookups, record::OwnerKey, variants::Memory};
+use self::{locks::Locks, lookup::Lookups, record::OwnerKey};
 use crate::{
     config::Config,
     error::Error,
+    memory::Memory,
     metrics::Metrics,
     optimize::{Limits, Pool},
     spool::Spool,

@@ -24,6 +24,7 @@ pub mod config;
 pub mod content;
 pub mod error;
 pub mod http;
+pub mod memory;
 pub mod metrics;
 pub mod optimize;
 pub mod rpc;

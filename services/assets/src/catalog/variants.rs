@@ -3,7 +3,6 @@
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
 use tracing::Instrument as _;
 
 use super::{
@@ -14,8 +13,9 @@ use crate::{
     compress::{Encoding, compress},
     content::MediaType,
     error::Error,
+    memory::Opened,
     optimize::{self, Kept, Kind, Limits},
-    storage::{Body, ByteStream},
+    storage::Body,
 };
 
 /// Bytes of an etag: half of the hash is far beyond any collision.
@@ -29,37 +29,6 @@ pub(super) struct Made {
     bytes: Option<Bytes>,
 }
 
-/// A served form, opened.
-pub struct Opened {
-    /// The bytes asked for.
-    pub bytes: ByteStream,
-    /// Whether they came from memory.
-    pub from_memory: bool,
-}
-
-/// Hot variants, held by their etags: the bytes behind one never change.
-#[derive(Debug)]
-pub(super) struct Memory {
-    cache: quick_cache::sync::Cache<String, Bytes, Weight>,
-    max_entry: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Weight;
-
-impl quick_cache::Weighter<String, Bytes> for Weight {
-    fn weight(&self, key: &String, bytes: &Bytes) -> u64 {
-        (key.len() + bytes.len()) as u64 + 64
-    }
-}
-
-impl Memory {
-    pub(super) fn new(max_bytes: u64, max_entry: u64) -> Self {
-        let expected = (max_bytes / (16 * 1024)).max(16) as usize;
-        Self { cache: quick_cache::sync::Cache::with_weighter(expected, max_bytes, Weight), max_entry }
-    }
-}
-
 impl Catalog {
     /// Opens a form of a public asset, or a range of its bytes. `None` when the asset is gone meanwhile.
     pub async fn open(
@@ -70,22 +39,13 @@ impl Catalog {
     ) -> Result<Option<Opened>, Error> {
         let inner = &self.0;
         let Some(variant) = published.manifest.variant(encoding) else { return Ok(None) };
-        if let Some(bytes) = inner.memory.cache.get(&variant.etag) {
-            return Ok(Some(Opened { bytes: once(cut(&bytes, range)), from_memory: true }));
-        }
         let owner = OwnerKey::of(&published.record.owner);
         let key = match (encoding, variant.optimized) {
             (Encoding::Identity, false) => published.record.original(&owner),
             _ => owner.variant(&published.record.id, encoding),
         };
-        if variant.size_bytes > inner.memory.max_entry {
-            let object = inner.count(inner.storage.read(&key, range).await)?;
-            return Ok(object.map(|object| Opened { bytes: object.bytes, from_memory: false }));
-        }
-        let Some(object) = inner.count(inner.storage.read(&key, None).await)? else { return Ok(None) };
-        let bytes = inner.count(object.collect().await)?;
-        inner.memory.cache.insert(variant.etag.clone(), bytes.clone());
-        Ok(Some(Opened { bytes: once(cut(&bytes, range)), from_memory: false }))
+        let (storage, size) = (&*inner.storage, variant.size_bytes);
+        inner.count(inner.memory.open(storage, &key, &variant.etag, size, range).await)
     }
 
     /// The served forms of a public asset; makes them when they are not there, once for all who ask.
@@ -224,16 +184,6 @@ fn variant(encoding: Encoding, optimized: bool, bytes: &[u8]) -> Variant {
     let mut etag = blake3::hash(bytes).to_hex().to_string();
     etag.truncate(ETAG_HEX);
     Variant { encoding, optimized, size_bytes: bytes.len() as u64, etag }
-}
-
-fn cut(bytes: &Bytes, range: Option<Range<u64>>) -> Bytes {
-    let Some(range) = range else { return bytes.clone() };
-    let end = (range.end as usize).min(bytes.len());
-    bytes.slice((range.start as usize).min(end)..end)
-}
-
-fn once(bytes: Bytes) -> ByteStream {
-    stream::once(async { Ok(bytes) }).boxed()
 }
 
 /// A published asset with its forms, shared by those who are served it.

@@ -32,7 +32,8 @@ pub use delete::Target;
 pub use lookup::Published;
 pub use page::Page;
 pub use put::NewAsset;
-pub use record::{Manifest, Record, Visibility};
+pub(crate) use record::is_id;
+pub use record::{Manifest, Record, Variant, Visibility};
 
 use self::{locks::Locks, lookup::Lookups, record::OwnerKey};
 use crate::{
@@ -66,7 +67,7 @@ struct Inner {
     work: TaskTracker,
     locks: Locks,
     lookups: Lookups,
-    memory: Memory,
+    memory: Arc<Memory>,
     spool: Spool,
     max_asset_bytes: u64,
     max_pixels: u64,
@@ -93,7 +94,7 @@ impl Catalog {
             work: scope.work.clone(),
             locks: Locks::default(),
             lookups: Lookups::new(config.http.lookup_ttl),
-            memory: Memory::new(config.http.memory_bytes, config.http.memory_entry_bytes),
+            memory: Arc::new(Memory::new(config.http.memory_bytes, config.http.memory_entry_bytes)),
             spool,
             max_asset_bytes: config.max_asset_bytes,
             max_pixels: optimize.max_pixels,
@@ -117,6 +118,12 @@ impl Catalog {
     #[must_use]
     pub fn storage(&self) -> &dyn Storage {
         &*self.0.storage
+    }
+
+    /// The hot bytes.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.0.memory
     }
 
     /// Where uploads are spooled.

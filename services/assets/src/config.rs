@@ -7,6 +7,10 @@ use weft_runtime::config::{Admin, Keys, Lifecycle, Problems, Secret, Telemetry, 
 
 use crate::storage::S3Settings;
 
+mod origin;
+
+pub use origin::{Immutable, OriginCacheConfig, OriginConfig};
+
 /// Largest upload that may be configured: one is read whole into memory to be optimized.
 const MAX_ASSET_BYTES: u64 = 1024 * 1024 * 1024;
 
@@ -40,6 +44,10 @@ pub struct Config {
     pub http: HttpConfig,
     /// Optimizers.
     pub optimize: OptimizeConfig,
+    /// Servers whose files this one delivers. Default none.
+    pub origins: Vec<OriginConfig>,
+    /// What is kept of them.
+    pub origin_cache: OriginCacheConfig,
 }
 
 /// Where bytes are kept.
@@ -126,6 +134,8 @@ impl Default for Config {
             public_base_url: String::new(),
             http: HttpConfig::default(),
             optimize: OptimizeConfig::default(),
+            origins: Vec::new(),
+            origin_cache: OriginCacheConfig::default(),
         }
     }
 }
@@ -254,5 +264,6 @@ impl weft_runtime::Config for Config {
                 problems.push(key, format!("must be at least 100ms, is {value:?}"));
             }
         }
+        origin::validate(&self.origins, &self.origin_cache, problems);
     }
 }

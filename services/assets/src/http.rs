@@ -1,7 +1,7 @@
 //! Delivery of public assets over HTTP, for browsers and the caches before them.
 //!
 //! Two kinds of URLs: `/assets/<id>/<name>` never changes what it gives; `/files/<owner>/<name>` gives the newest of a
-//! name. No identity is asked for, and what is private does not exist here.
+//! name. No identity is asked for, and what is private does not exist here. Beside them are the paths of origins.
 
 use std::{
     sync::Arc,
@@ -10,18 +10,18 @@ use std::{
 
 use axum::{
     Router,
-    extract::{Path, State, rejection::PathRejection},
+    extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
     routing::any,
 };
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 use weft_mesh::error::Classify as _;
 
 pub mod cache_control;
 pub mod conditional;
 pub mod path;
 pub mod range;
-mod reply;
+pub(crate) mod reply;
 pub mod variants;
 
 use self::{
@@ -31,34 +31,72 @@ use self::{
     reply::Head,
 };
 use crate::{
-    catalog::{Catalog, Published},
+    catalog::{Catalog, Published, is_id},
     compress::Encoding,
     content::MediaType,
     error::Error,
+    origin::Origins,
 };
 
 type Names = Result<Path<(String, String)>, PathRejection>;
 
-/// The routes.
-pub fn router(catalog: Catalog) -> Router {
-    Router::new()
-        .route("/assets/{id}/{name}", any(by_hash))
-        .route("/files/{owner}/{name}", any(by_name))
-        .with_state(catalog)
+/// What is delivered.
+#[derive(Clone)]
+struct Delivery {
+    catalog: Catalog,
+    origins: Origins,
 }
 
-async fn by_hash(
-    State(catalog): State<Catalog>,
-    names: Names,
-    method: Method,
-    headers: HeaderMap,
-) -> Response {
-    let Ok(Path((id, name))) = names else { return counted(&catalog, reply::not_found()) };
-    deliver(&catalog, Url::Hash, &id, &name, &method, &headers).await
+/// The routes.
+pub fn router(catalog: Catalog, origins: Origins) -> Router {
+    let mut router =
+        Router::new().route("/assets/{id}/{name}", any(by_hash)).route("/files/{owner}/{name}", any(by_name));
+    for path in origins.prefixes().into_iter().flat_map(paths) {
+        router = router.route(&path, any(by_origin));
+    }
+    router.with_state(Delivery { catalog, origins })
+}
+
+/// The routes of an origin's prefix.
+fn paths(prefix: &str) -> Vec<String> {
+    match prefix {
+        // Beside our own, to which a pattern for all below it is in contradiction; what is no id there comes back.
+        "/assets/" => ["", "{file}", "{folder}/{below}/{*rest}"].map(|rest| format!("{prefix}{rest}")).into(),
+        _ if prefix.ends_with('/') => vec![prefix.to_owned(), format!("{prefix}{{*rest}}")],
+        _ => vec![prefix.to_owned()],
+    }
+}
+
+async fn by_origin(State(delivery): State<Delivery>, request: Request) -> Response {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+        return unimplemented_call();
+    }
+    delivery.origins.serve(request).await
+}
+
+/// A call of a method that is not there, below an origin's prefix that has all paths.
+fn unimplemented_call() -> Response {
+    let mut response = Response::default();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static("12"));
+    response
+}
+
+async fn by_hash(State(delivery): State<Delivery>, names: Names, request: Request) -> Response {
+    let Delivery { catalog, origins } = delivery;
+    match names {
+        Ok(Path((id, _))) if !is_id(&id) && origins.has(&request) => origins.serve(request).await,
+        Ok(Path((id, name))) => {
+            deliver(&catalog, Url::Hash, &id, &name, request.method(), request.headers()).await
+        }
+        Err(_) => counted(&catalog, reply::not_found()),
+    }
 }
 
 async fn by_name(
-    State(catalog): State<Catalog>,
+    State(Delivery { catalog, .. }): State<Delivery>,
     names: Names,
     method: Method,
     headers: HeaderMap,
@@ -145,8 +183,8 @@ async fn answer(
 }
 
 /// What part of the representation is asked for.
-fn wanted(method: &Method, headers: &HeaderMap, validators: &Validators<'_>, size: u64) -> Wanted {
-    match headers.get(http::header::RANGE) {
+pub(crate) fn wanted(method: &Method, headers: &HeaderMap, validators: &Validators<'_>, size: u64) -> Wanted {
+    match headers.get(header::RANGE) {
         Some(range)
             if method == Method::GET
                 && conditional::range_applies(headers, validators, SystemTime::now()) =>

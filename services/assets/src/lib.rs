@@ -1,10 +1,12 @@
 //! The assets service: bytes under the hash of their content, private or public, optimized and compressed.
 //!
-//! It is not a file system and no origin cache: an asset never changes, and what is served of it is made when it is
-//! uploaded. It is not for documents' text either, which the queue extracts.
+//! An asset never changes, and what is served of it is made when it is uploaded. Files of other servers are kept beside
+//! them, as a shared cache keeps them, and none is the only copy of anything. It is not a file system, and not for
+//! documents' text either, which the queue extracts.
 //!
 //! Invariants: an acknowledged asset survives the death of any process; private bytes are never to be had by URL; an
-//! immutable URL never changes its bytes; no optimizer's result is served that did not pass its check or is larger.
+//! immutable URL never changes its bytes; no optimizer's result is served that did not pass its check or is larger;
+//! nothing of an origin is given to one client that was meant for another.
 //!
 //! When the store is away, calls fail with UNAVAILABLE and HTTP with 503 within the store's time limit, and work again
 //! after its return.
@@ -27,6 +29,7 @@ pub mod http;
 pub mod memory;
 pub mod metrics;
 pub mod optimize;
+pub mod origin;
 pub mod rpc;
 pub mod spool;
 pub mod storage;
@@ -37,6 +40,7 @@ pub use config::Config;
 use crate::{
     catalog::Catalog,
     metrics::Metrics,
+    origin::Origins,
     spool::Spool,
     storage::{Filesystem, S3, Storage, StorageError},
 };
@@ -59,11 +63,12 @@ impl Service for Assets {
         let metrics = Metrics::new();
         let catalog = Catalog::new(&config, storage.clone(), spool, metrics.clone(), &scope);
         metrics.watch(catalog.pool());
+        let origins = Origins::new(&config, &catalog, storage.clone(), &scope)?;
         scope.tasks.spawn(watch_store(storage, config.storage.probe_interval, scope.clone()));
         scope.tasks.spawn(sweep(catalog.clone(), config.storage.orphan_age, scope.stopping.clone()));
         let rpc = rpc::AssetsRpc::new(catalog.clone(), &config, scope.stopping.clone());
         let server = AssetServiceServer::new(rpc).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Assembly::grpc(server).with_http(http::router(catalog)))
+        Ok(Assembly::grpc(server).with_http(http::router(catalog, origins)))
     }
 }
 

@@ -2,19 +2,23 @@
 //!
 //! The Prometheus exporter completes the names: `_total` for counters, `_bytes` and `_seconds` from the unit.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use opentelemetry::{
     KeyValue, global,
-    metrics::{Counter, Histogram},
+    metrics::{Counter, Histogram, Meter},
 };
 
 use crate::{
     compress::Encoding,
     optimize::{Kept, Kind, Pool},
+    origin::Served,
     storage::Backend,
 };
 
@@ -32,7 +36,16 @@ struct Inner {
     optimizer_output: Counter<u64>,
     store_errors: Counter<u64>,
     swept: Counter<u64>,
+    origins: OfOrigins,
     totals: Totals,
+}
+
+#[derive(Debug)]
+struct OfOrigins {
+    requests: Counter<u64>,
+    kept: Counter<u64>,
+    evictions: Counter<u64>,
+    fetches: Histogram<f64>,
 }
 
 /// Totals since the start.
@@ -111,8 +124,19 @@ impl Metrics {
                 .u64_counter("weft_assets_swept_objects")
                 .with_description("Leftovers of uploads and deletions cut short that were removed")
                 .build(),
+            origins: OfOrigins::new(&meter),
             totals: Totals::default(),
         }))
+    }
+
+    /// Shows how much of origins is kept.
+    pub fn watch_origins(&self, bytes: impl Fn() -> u64 + Send + Sync + 'static) {
+        let _ = global::meter("weft-assets")
+            .u64_observable_gauge("weft_assets_origin_stored")
+            .with_unit("By")
+            .with_description("Bytes of origins that are kept")
+            .with_callback(move |observer| observer.observe(bytes(), &[]))
+            .build();
     }
 
     /// Shows what `pool` has to do.
@@ -186,9 +210,55 @@ impl Metrics {
         self.0.totals.store_errors.fetch_add(1, Relaxed);
     }
 
+    /// A request for a file of an origin was answered.
+    pub fn origin_answered(&self, served: Served) {
+        self.0.origins.requests.add(1, &[KeyValue::new("result", served.as_str())]);
+    }
+
+    /// A response of an origin was stored.
+    pub fn origin_kept(&self, bytes: u64) {
+        self.0.origins.kept.add(bytes, &[]);
+    }
+
+    /// Responses of origins made room for others.
+    pub fn origin_evicted(&self, responses: u64) {
+        self.0.origins.evictions.add(responses, &[]);
+    }
+
+    /// A fetch ended; `outcome` is `ok` or the kind of its error.
+    pub fn origin_fetched(&self, took: Duration, outcome: &'static str) {
+        self.0.origins.fetches.record(took.as_secs_f64(), &[KeyValue::new("outcome", outcome)]);
+    }
+
     /// Leftovers were removed.
     pub fn swept(&self, objects: u64) {
         self.0.swept.add(objects, &[]);
+    }
+}
+
+impl OfOrigins {
+    fn new(meter: &Meter) -> Self {
+        Self {
+            requests: meter
+                .u64_counter("weft_assets_origin_requests")
+                .with_description("Requests for files of origins, by how they were answered")
+                .build(),
+            kept: meter
+                .u64_counter("weft_assets_origin_kept")
+                .with_unit("By")
+                .with_description("Bytes of origins that were stored, as they came")
+                .build(),
+            evictions: meter
+                .u64_counter("weft_assets_origin_evictions")
+                .with_description("Responses of origins that made room for others")
+                .build(),
+            fetches: meter
+                .f64_histogram("weft_assets_origin_fetch_duration")
+                .with_unit("s")
+                .with_description("How long fetches took that were to be kept, by outcome")
+                .with_boundaries(vec![0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0])
+                .build(),
+        }
     }
 }
 

@@ -1,15 +1,24 @@
 //! Receiving bytes: hashed and counted while they come, in memory while they are few, else in a file.
 
-use std::{io, path::PathBuf};
+use std::{io, ops::Range, path::PathBuf};
 
 use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt as _;
 use tempfile::NamedTempFile;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio_util::io::ReaderStream;
 
-use crate::{error::Error, storage::Body};
+use crate::{
+    error::Error,
+    memory,
+    storage::{Body, ByteStream, StorageError},
+};
 
 /// Up to this size an upload stays in memory.
 const MEMORY_BYTES: usize = 256 * 1024;
+
+/// Size of the pieces a spooled file is read in.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// An upload that is coming in.
 #[derive(Debug)]
@@ -90,6 +99,21 @@ impl Received {
             Held::Memory(bytes) => Box::new(&bytes[..]),
             Held::File(file, _) => Box::new(std::fs::File::open(file.path())?),
         })
+    }
+
+    /// The bytes, or a range of them, as a stream. The file may go while they are read.
+    pub async fn open(&self, range: Option<Range<u64>>) -> io::Result<ByteStream> {
+        let file = match &self.held {
+            Held::Memory(bytes) => return Ok(memory::once(&Bytes::copy_from_slice(bytes), range)),
+            Held::File(file, _) => file.path(),
+        };
+        let mut file = tokio::fs::File::open(file).await?;
+        let range = range.unwrap_or(0..self.size);
+        file.seek(io::SeekFrom::Start(range.start)).await?;
+        let bytes =
+            ReaderStream::with_capacity(file.take(range.end.saturating_sub(range.start)), CHUNK_BYTES);
+        let failed = |e| StorageError::Failed { doing: "reading what came in", source: Box::new(e) };
+        Ok(Box::pin(bytes.map_err(failed)))
     }
 
     /// All bytes in memory; call it where blocking is fine.

@@ -116,6 +116,24 @@ impl MediaType {
         Self { essence, parameters: String::new() }
     }
 
+    /// Type and subtype, without parameters.
+    #[must_use]
+    pub fn essence(&self) -> &str {
+        &self.essence
+    }
+
+    /// The part before the slash.
+    #[must_use]
+    pub fn top_level(&self) -> &str {
+        self.essence.split('/').next().unwrap_or_default()
+    }
+
+    /// Whether it is what servers send for what they do not know.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.essence == "application/octet-stream" || self.essence == "binary/octet-stream"
+    }
+
     /// What it means here.
     #[must_use]
     pub fn family(&self) -> Family {

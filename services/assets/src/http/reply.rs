@@ -108,7 +108,7 @@ pub(super) fn method_not_allowed() -> Response {
 }
 
 /// An error with a JSON body, never to be stored.
-pub(super) fn error(
+pub(crate) fn error(
     status: StatusCode,
     reason: &str,
     message: &str,
@@ -129,7 +129,7 @@ pub(super) fn error(
 }
 
 /// A body that is counted as it goes out.
-pub(super) fn body(bytes: ByteStream, metrics: Metrics) -> Body {
+pub(crate) fn body(bytes: ByteStream, metrics: Metrics) -> Body {
     Body::from_stream(bytes.inspect_ok(move |chunk| metrics.sent(chunk.len() as u64)))
 }
 

@@ -113,7 +113,7 @@ async fn each_encoding_is_a_representation_of_its_own(rig: Rig) {
     assert_eq!(etags.len(), 4, "one etag for each encoding");
 }
 
-fn decoded(encoding: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn decoded(encoding: &str, bytes: &[u8]) -> Vec<u8> {
     use std::io::Read as _;
 
     let mut out = Vec::new();

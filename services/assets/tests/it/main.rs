@@ -8,8 +8,10 @@ mod conformance;
 mod crash;
 mod delivery;
 mod grpc;
+mod origins;
 #[cfg(feature = "real-backends")]
 mod pace;
 mod rig;
 #[cfg(feature = "real-backends")]
 mod store_away;
+mod upstream;

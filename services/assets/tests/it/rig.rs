@@ -10,13 +10,17 @@ use weft_mesh::{Channel, context, context::Context};
 use weft_proto::assets::v1::{
     self as pb, asset_service_client::AssetServiceClient, get_asset_response, put_asset_request::Part,
 };
-use weft_runtime::{Listeners, Running, config::Admin};
+use weft_runtime::{
+    Listeners, Running,
+    config::{Admin, Telemetry},
+};
 
 /// A service, its data directory and whatever its backend needs.
 pub(crate) struct Rig {
     pub(crate) client: AssetServiceClient<Channel>,
     pub(crate) http: reqwest::Client,
     pub(crate) base: String,
+    config: Config,
     running: Running,
     pub(crate) directory: TempDir,
     #[cfg(feature = "real-backends")]
@@ -97,9 +101,13 @@ impl Rig {
     pub(crate) async fn on(config: Config, directory: TempDir) -> Self {
         #[cfg(feature = "real-backends")]
         let bucket = config.storage.s3.bucket.clone();
-        let running = start(config).await.unwrap();
+        let quiet = Telemetry { log: "off".into(), ..Telemetry::default() };
+        // Once for the process: it leaves what stands.
+        let _ = weft_runtime::telemetry::init("weft-assets", &quiet);
+        let running = start(config.clone()).await.unwrap();
         running.wait_ready().await;
         Self {
+            config,
             client: AssetServiceClient::new(Channel::direct(running.address)),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             base: format!("http://{}", running.address),
@@ -110,6 +118,38 @@ impl Rig {
             #[cfg(feature = "real-backends")]
             bucket,
         }
+    }
+
+    /// Stops the service and starts it anew on what it has stored.
+    pub(crate) async fn restart(self) -> Self {
+        self.running.stop().await;
+        #[allow(unused_mut)] // without a backend there is none to take along
+        let mut rig = Self::on(self.config, self.directory).await;
+        #[cfg(feature = "real-backends")]
+        {
+            rig.s3 = self.s3;
+        }
+        rig
+    }
+
+    /// The sum of a metric over all labels of which `label` is one.
+    pub(crate) async fn metric(&self, name: &str, label: &str) -> f64 {
+        let metrics = format!("http://{}/metrics", self.running.admin);
+        let text = self.http.get(metrics).send().await.unwrap().text().await.unwrap();
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// Requests being served.
+    pub(crate) async fn in_flight(&self) -> f64 {
+        // The one that asks is among them.
+        self.metric("weft_server_in_flight", "").await - 1.0
+    }
+
+    /// Waits until the data directory has so many files in a folder.
+    pub(crate) async fn settled(&self, folder: &str, files: usize) {
+        let there = || self.files().iter().filter(|file| file.contains(folder)).count();
+        weft_testkit::eventually(std::time::Duration::from_secs(20), || async { there() == files }).await;
     }
 
     pub(crate) fn ready(&self) -> bool {

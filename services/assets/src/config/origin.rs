@@ -1,6 +1,6 @@
 //! The configuration of origins: what this service fetches, keeps and delivers for other servers.
 
-use std::time::Duration;
+use std::{net::Ipv6Addr, time::Duration};
 
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -110,9 +110,9 @@ impl OriginConfig {
         if let Some(problem) = wrong_prefix(&self.path_prefix) {
             problems.push(format!("{key}.path_prefix"), format!("{problem}, is \"{}\"", self.path_prefix));
         }
-        let host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[:]".contains(&byte);
-        if !self.host.bytes().all(host) {
-            problems.push(format!("{key}.host"), format!("is no host name: \"{}\"", self.host));
+        if !is_host(&self.host) {
+            let problem = format!("must be a host name without a port, is \"{}\"", self.host);
+            problems.push(format!("{key}.host"), problem);
         }
         if self.upstream().is_none() {
             // The URL itself is not repeated: one that is refused may hold a password.
@@ -148,6 +148,14 @@ pub(super) fn validate(origins: &[OriginConfig], cache: &OriginCacheConfig, prob
             "origin_cache.sweep_interval",
             format!("must be at least 1s, is {:?}", cache.sweep_interval),
         );
+    }
+}
+
+/// A name, or an address of version 6 in brackets; empty for any.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']').is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok()),
+        None => text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
     }
 }
 
@@ -224,6 +232,22 @@ mod tests {
             let found = problems(&[origin("/static/", url)]);
             assert!(found.len() == 1 && found[0].starts_with("origins[0].url: "), "{url}: {found:?}");
             assert!(!found[0].contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_host_has_no_port() {
+        for (host, fine) in [
+            ("", true),
+            ("chat.example", true),
+            ("[::1]", true),
+            ("chat.example:80", false),
+            ("[::1", false),
+            ("a b", false),
+            ("http://chat", false),
+        ] {
+            let found = problems(&[OriginConfig { host: host.into(), ..origin("/static/", "http://app") }]);
+            assert_eq!(found.is_empty(), fine, "{host}: {found:?}");
         }
     }
 

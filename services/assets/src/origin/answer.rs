@@ -209,6 +209,7 @@ fn found(object: Arc<Object>, kept: Kept, fwd: &str, collapsed: bool, rules: &Ru
     let (account, served) = match kept {
         Kept::Found => (Account::hit(ttl), Served::Hit),
         Kept::Fetched => (Account::fetched(fwd, 200, collapsed).stored(), Served::Miss),
+        Kept::Unkept => (Account::fetched(fwd, 200, collapsed), Served::Miss),
         Kept::Confirmed => (Account::fetched("stale", 304, collapsed), Served::Revalidated),
     };
     Found { object, account, served }

@@ -48,6 +48,8 @@ pub(super) enum Kept {
     Fetched,
     /// The origin confirmed it.
     Confirmed,
+    /// The origin gave it to those who wait; it could be given to nobody else.
+    Unkept,
 }
 
 /// A response that is not kept.
@@ -132,12 +134,7 @@ impl Inner {
                 if !status.is_server_error() {
                     self.forget(stale).await;
                 }
-                Outcome::Shared(Arc::new(Answer {
-                    status,
-                    headers: headers::kept(&headers),
-                    received,
-                    refusal,
-                }))
+                Outcome::Shared(Arc::new(Answer { status, headers: with_age(&headers), received, refusal }))
             }
             Ok(Reply::Whole { headers, timing, received, refusal: None, .. }) => {
                 self.keep(trip, stale, &headers, timing, received).await
@@ -213,14 +210,15 @@ impl Inner {
             self.forget(stale).await;
             return Outcome::Alone(Refusal::Vary);
         };
-        let mut headers = headers::kept(response);
-        // Its age when it came is what later ages are counted from.
-        headers.extend(response.get(header::AGE).map(|age| (header::AGE, age.clone())));
+        let headers = with_age(response);
         let url = trip.target.key();
         let object = Object::new(url.to_owned(), selection, headers, timing, received);
-        if self.marks.changed_since(url, timing.requested_at) {
-            // A request that went by meanwhile changed it: these who wait may have it, later ones not.
-            return Outcome::Kept(Arc::new(object), Kept::Fetched);
+        let state = object.freshness(&trip.site.rules(&trip.target)).state(timing.received_at);
+        let useless = state == State::Expired && object.conditions().is_empty();
+        // A request that went by meanwhile may have changed it: those who wait may have it, later ones not.
+        if useless || self.marks.changed_since(url, timing.requested_at) {
+            self.forget(stale).await;
+            return Outcome::Kept(Arc::new(object), Kept::Unkept);
         }
         Outcome::Kept(self.store.keep(object), Kept::Fetched)
     }
@@ -266,6 +264,13 @@ impl Inner {
             Outcome::Shared(_) => self.marks.clear(url),
         }
     }
+}
+
+/// What is kept of a response's headers, and its age when it came, from which later ages are counted.
+fn with_age(response: &HeaderMap) -> HeaderMap {
+    let mut headers = headers::kept(response);
+    headers.extend(response.get(header::AGE).map(|age| (header::AGE, age.clone())));
+    headers
 }
 
 /// Whether a 304 is about the response that was asked about (RFC 9111, section 4.3.4).

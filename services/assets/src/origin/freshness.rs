@@ -147,9 +147,16 @@ fn windows(directives: &Directives, rules: &Rules) -> (Duration, Duration) {
 fn age_when_received(headers: &HeaderMap, timing: Timing) -> Duration {
     let made = headers.get(header::DATE).and_then(date);
     let apparent = made.and_then(|made| timing.received_at.duration_since(made).ok()).unwrap_or_default();
-    let said = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.trim().parse::<u32>().ok());
+    let said = headers.get(header::AGE).and_then(said_age).unwrap_or_default();
     let delay = timing.received_at.duration_since(timing.requested_at).unwrap_or_default();
-    apparent.max(Duration::from_secs(said.unwrap_or_default().into()) + delay)
+    apparent.max(said + delay)
+}
+
+/// The first of a list; what is no number is no age, and one too large for us is larger than any lifetime.
+fn said_age(value: &http::HeaderValue) -> Option<Duration> {
+    let first = value.to_str().ok()?.split(',').next()?.trim();
+    let is_number = !first.is_empty() && first.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(first.parse().map_or(u32::MAX, |age: u32| age).into()))
 }
 
 fn date(value: &http::HeaderValue) -> Option<SystemTime> {
@@ -236,6 +243,9 @@ mod tests {
             (&[("date", made.as_str()), ("age", "50")], 54),
             (&[("date", made.as_str()), ("age", "1")], 34),
             (&[("age", "-1")], 4),
+            (&[("age", "soon")], 4),
+            (&[("age", "50, 7")], 54),
+            (&[("age", "99999999999999")], 4 + u64::from(u32::MAX)),
         ] {
             let freshness = Freshness::of(&headers(pairs), timing, &RULES);
             assert_eq!(freshness.age(at(T0 + 4)), Duration::from_secs(expected), "{pairs:?}");

@@ -225,6 +225,19 @@ async fn what_is_stale_is_confirmed_by_its_etag(rig: Rig, origin: Upstream) {
     for expected in ["weft; fwd=miss; fwd-status=200; stored", "weft; fwd=stale; fwd-status=304"] {
         assert_eq!(get(&rig, "/static/ask.css").await.1, expected);
     }
+    // There is nothing to ask about it with: keeping it would be of use to nobody.
+    origin.give("/static/none.css", Page::css("none").header("cache-control", "no-cache"));
+    for _ in 0..2 {
+        assert_eq!(get(&rig, "/static/none.css").await.1, "weft; fwd=miss; fwd-status=200");
+    }
+    // A 304 about something else confirms nothing.
+    origin.script("/static/odd.css", |asked| match asked.header("if-none-match") {
+        Some(_) => Page::css("").status(304).header("etag", "\"other\""),
+        None => Page::css("right").header("etag", "\"1\"").header("cache-control", "max-age=0"),
+    });
+    for _ in 0..3 {
+        assert_eq!(get(&rig, "/static/odd.css").await.2, "right");
+    }
 }
 
 async fn what_is_stale_is_given_while_it_is_fetched_again(rig: Rig, origin: Upstream) {

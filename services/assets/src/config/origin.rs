@@ -236,6 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_lists_origins_and_an_unknown_key_of_one_is_refused() {
+        let load = |text: &str| {
+            let sources = weft_runtime::config::Sources::from_text(text).unwrap();
+            sources.load::<crate::Config>("assets", Default::default()).map_err(|error| error.problems)
+        };
+        let text = "[[origins]]\npath_prefix = \"/static/\"\nurl = \"http://app\"\nstale_if_error = \"1h\"\n\
+                    [[origins]]\npath_prefix = \"/_app/immutable/\"\nurl = \"http://app\"\nimmutable = \"always\"";
+        let origins = load(text).unwrap().origins;
+        assert_eq!(origins[0].stale_if_error, Duration::from_secs(3600));
+        assert_eq!((origins[0].immutable, origins[1].immutable), (Immutable::Hashed, Immutable::Always));
+        let problems = load(&format!("{text}\nttl = \"1h\"\n[origin_cache]\nmax_bytes = 1")).unwrap_err();
+        assert_eq!(problems, ["origin_cache.max_bytes: unknown key", "origins.1.ttl: unknown key"]);
+        assert!(load(&format!("{text}\ntimeout = \"soon\"")).unwrap_err()[0].contains("timeout"));
+    }
+
+    #[test]
     fn a_host_has_no_port() {
         for (host, fine) in [
             ("", true),

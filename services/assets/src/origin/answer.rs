@@ -1,6 +1,9 @@
 //! From a request to its answer: what is kept and fresh, what is kept and stale, or a fetch that others may wait for too.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, request::Parts};
@@ -9,7 +12,7 @@ use weft_mesh::context;
 
 use super::{
     Inner, Site,
-    cacheable::Refusal,
+    cacheable::{self, Refusal},
     client::FetchError,
     directives::Directives,
     fetch::{Answer, Kept, Outcome, Trip},
@@ -21,6 +24,9 @@ use super::{
     target::Target,
     vary::Selection,
 };
+
+/// How much longer than a fetch who waits for it does.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How often a request starts over because what it found was gone when it was to be read.
 const ATTEMPTS: usize = 3;
@@ -123,7 +129,8 @@ impl Inner {
         let trip = Trip { site: site.clone(), target: target.clone(), sent, stale };
         let (outcome, collapsed) = match self.join(trip, rules) {
             Ok((waiting, collapsed)) => {
-                let limit = context::remaining(site.config.timeout);
+                // The fetch has the same limit, and its own end says more than ours.
+                let limit = context::remaining(site.config.timeout + GRACE);
                 let outcome = tokio::time::timeout(limit, waiting.outcome()).await;
                 let outcome = outcome.unwrap_or(Some(Outcome::Failed(FetchError::Timeout)));
                 (outcome.unwrap_or(Outcome::Failed(FetchError::Stopping)), collapsed)
@@ -152,12 +159,12 @@ impl Inner {
         collapsed: bool,
     ) -> Result<Result<Found, (Response, Served)>, Why> {
         let status = answer.status.as_u16();
-        if matches!(status, 500 | 502 | 503 | 504)
+        if matches!(status, 429 | 500 | 502 | 503 | 504)
             && let Some(found) = self.despite(target, request, rules, Some(status))
         {
             return Ok(Ok(found));
         }
-        if headers::is_personal(&request.headers) && !answer.status.is_server_error() {
+        if headers::is_personal(&request.headers) && !cacheable::is_out_of_order(answer.status) {
             // The origin may have more for this client than for a stranger.
             return Err(Why::Refused(answer.refusal));
         }

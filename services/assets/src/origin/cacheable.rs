@@ -34,6 +34,8 @@ pub enum Refusal {
     ContentType,
     /// It could not be held while it came in.
     Spool,
+    /// It takes longer to come in than anybody may wait, but it does.
+    TooSlow,
 }
 
 impl Refusal {
@@ -51,6 +53,7 @@ impl Refusal {
             Self::Status => "status",
             Self::ContentType => "content-type",
             Self::Spool => "spool",
+            Self::TooSlow => "too-slow",
         }
     }
 
@@ -58,6 +61,12 @@ impl Refusal {
     #[must_use]
     pub fn is_for_all(self) -> bool {
         matches!(self, Self::Status | Self::ContentType)
+    }
+
+    /// Whether it says nothing of what was kept before: the reason is not in the response.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Spool | Self::TooSlow)
     }
 }
 
@@ -67,7 +76,7 @@ impl Refusal {
 /// Why not.
 pub fn check(path: &str, status: StatusCode, headers: &HeaderMap, max_bytes: u64) -> Result<(), Refusal> {
     // The origin's failure is for all who wait, whatever its error page says: else each would ask it once more.
-    if status.is_server_error() {
+    if is_out_of_order(status) {
         return Err(Refusal::Status);
     }
     let directives = Directives::of(headers);
@@ -93,6 +102,12 @@ pub fn check(path: &str, status: StatusCode, headers: &HeaderMap, max_bytes: u64
         }
     }
     Ok(())
+}
+
+/// Whether an origin that answers so cannot answer now, and says nothing of what it has.
+#[must_use]
+pub fn is_out_of_order(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }
 
 /// Whether a media type is one that the extension of a path can have. A name without one can have any but HTML, which is

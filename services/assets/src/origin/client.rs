@@ -118,7 +118,8 @@ impl Client {
     /// When TLS cannot be had, such as without any certificate authority on the machine.
     pub fn new(config: &OriginConfig) -> reqwest::Result<Self> {
         weft_runtime::install_tls_provider();
-        let http = reqwest::Client::builder()
+        let encrypted = config.url.starts_with("https:");
+        let mut http = reqwest::Client::builder()
             .connect_timeout(config.connect_timeout)
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
@@ -131,7 +132,12 @@ impl Client {
             .no_gzip()
             .no_brotli()
             .no_zstd()
-            .no_deflate();
+            .no_deflate()
+            .https_only(encrypted);
+        if !encrypted {
+            // Nobody to trust is needed then, and a machine without any authority is no reason not to start.
+            http = http.tls_certs_only([]);
+        }
         Ok(Self { http: http.build()?, timeout: config.timeout })
     }
 

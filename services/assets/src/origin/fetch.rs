@@ -1,8 +1,8 @@
 //! One fetch of what may be kept: asked for without a client's credentials, taken in whole, judged, and kept or not.
 
 use std::{
-    sync::Arc,
-    time::{Instant, SystemTime},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::TryStreamExt as _;
@@ -25,6 +25,9 @@ use crate::upload::{Received, Upload};
 
 /// From this lifetime on a confirmation is written down; a shorter one is over before it matters.
 const LASTING_SECONDS: u64 = 10;
+
+/// What has moved within this part of its time limit is not silent.
+const STILL_MOVING: u32 = 4;
 
 /// What a fetch came to, for all who wait for it.
 #[derive(Debug, Clone)]
@@ -70,6 +73,20 @@ pub(super) struct Trip {
     pub(super) sent: Selection,
     /// What is there already.
     pub(super) stale: Option<Arc<Object>>,
+}
+
+/// When a response last moved on.
+#[derive(Debug, Default)]
+struct Moved(Mutex<Option<Instant>>);
+
+impl Moved {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn within(&self, limit: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < limit)
+    }
 }
 
 /// What the origin answered.
@@ -126,12 +143,14 @@ impl Inner {
                 None => Outcome::Failed(FetchError::Status(StatusCode::NOT_MODIFIED)),
             },
             Ok(Reply::Refused(refusal)) => {
-                self.forget(stale).await;
+                if !refusal.is_ours() {
+                    self.forget(stale).await;
+                }
                 Outcome::Alone(refusal)
             }
             Ok(Reply::Whole { status, headers, received, refusal: Some(refusal), .. }) => {
-                // What the origin has no more is not kept either; while it fails it says nothing of what it has.
-                if !status.is_server_error() {
+                // What the origin has no more is not kept either.
+                if !cacheable::is_out_of_order(status) {
                     self.forget(stale).await;
                 }
                 Outcome::Shared(Arc::new(Answer { status, headers: with_age(&headers), received, refusal }))
@@ -151,21 +170,32 @@ impl Inner {
         headers::add_via(&mut sent);
         sent.extend(stale.map(|stale| stale.conditions()).unwrap_or_default());
         let ask = Ask { method: Method::GET, url: trip.target.url.clone(), headers: sent, body: None };
+        let limit = trip.site.config.timeout;
+        let (deadline, moved) = (Instant::now() + limit, Moved::default());
         let whole = async {
             let requested_at = SystemTime::now();
             let response = client.send(ask).await?;
             let timing = Timing { requested_at, received_at: SystemTime::now() };
-            self.take(trip, response, timing).await
+            self.take(trip, response, timing, &moved).await
         };
         tokio::select! {
-            reply = tokio::time::timeout(trip.site.config.timeout, whole) => {
-                reply.unwrap_or(Err(FetchError::Timeout))
-            }
+            reply = tokio::time::timeout_at(deadline.into(), whole) => match reply {
+                Ok(reply) => reply,
+                // Slow, but not silent: whoever wants it may have it as it comes.
+                Err(_) if moved.within(limit / STILL_MOVING) => Ok(Reply::Refused(Refusal::TooSlow)),
+                Err(_) => Err(FetchError::Timeout),
+            },
             () = self.stopping.cancelled() => Err(FetchError::Stopping),
         }
     }
 
-    async fn take(&self, trip: &Trip, response: Response, timing: Timing) -> Result<Reply, FetchError> {
+    async fn take(
+        &self,
+        trip: &Trip,
+        response: Response,
+        timing: Timing,
+        moved: &Moved,
+    ) -> Result<Reply, FetchError> {
         let (status, headers) = (response.status(), response.headers().clone());
         if status == StatusCode::NOT_MODIFIED {
             return Ok(Reply::NotModified(headers, timing));
@@ -179,6 +209,7 @@ impl Inner {
         let mut bytes = std::pin::pin!(trip.site.client.bytes(response));
         let mut sent = 0;
         while let Some(chunk) = bytes.try_next().await? {
+            moved.now();
             sent += chunk.len() as u64;
             if sent > max_bytes {
                 return Ok(Reply::Refused(Refusal::TooLarge));
@@ -258,7 +289,7 @@ impl Inner {
             Outcome::Alone(refusal) => self.marks.set(url, Mark::alone(*refusal)),
             Outcome::Failed(FetchError::Stopping) => {}
             Outcome::Failed(error) => self.marks.set(url, Mark::failed(error.clone())),
-            Outcome::Shared(answer) if answer.status.is_server_error() => {
+            Outcome::Shared(answer) if cacheable::is_out_of_order(answer.status) => {
                 self.marks.set(url, Mark::failed(FetchError::Status(answer.status)));
             }
             Outcome::Shared(_) => self.marks.clear(url),

@@ -219,9 +219,9 @@ pub fn name_of(url: &str) -> String {
     blake3::hash(url.as_bytes()).to_hex()[..ETAG_HEX].to_owned()
 }
 
-/// The folder of the record or bytes of a name: one of 256, so that none grows too large.
+/// The folder of the record or bytes of a name: one of 16, so that none grows too large, and a sweep needs few calls.
 fn shard(folder: &str, name: &str) -> Key {
-    Key::root("origins").listed(folder).listed(name.get(..2).unwrap_or("00"))
+    Key::root("origins").listed(folder).listed(name.get(..1).unwrap_or("0"))
 }
 
 /// Where the record of a URL is.

@@ -2,8 +2,8 @@
 //!
 //! | key | what |
 //! |---|---|
-//! | `origins/records/<xx>/<name>` | the objects of one URL; `<name>` is the URL's hash, `<xx>` its beginning |
-//! | `origins/bytes/<xx>/<name>.<blob>.<encoding>` | the bytes of one of them; a new `<blob>` for each fetch |
+//! | `origins/records/<x>/<name>` | the objects of one URL; `<name>` is the URL's hash, `<x>` its first digit |
+//! | `origins/bytes/<x>/<name>.<blob>.<encoding>` | the bytes of one of them; a new `<blob>` for each fetch |
 //!
 //! Bytes are written before the record that names them and deleted after it, so what is found by a record is whole, and
 //! what a killed process leaves behind is swept up. Nothing here is the only copy of anything: whatever fails costs a

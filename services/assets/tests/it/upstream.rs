@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -44,6 +45,8 @@ pub(crate) struct Page {
     breaks_off: bool,
     /// Never answers.
     hangs: bool,
+    /// Waits so long before each byte of the body.
+    drips: Option<Duration>,
 }
 
 impl Page {
@@ -57,6 +60,7 @@ impl Page {
             chunked: false,
             breaks_off: false,
             hangs: false,
+            drips: None,
         }
     }
 
@@ -96,6 +100,11 @@ impl Page {
 
     pub(crate) fn hangs(mut self) -> Self {
         self.hangs = true;
+        self
+    }
+
+    pub(crate) fn drips(mut self, every: Duration) -> Self {
+        self.drips = Some(every);
         self
     }
 
@@ -219,7 +228,13 @@ async fn answer(mut stream: TcpStream, state: Arc<State>) {
     if page.hangs {
         std::future::pending::<()>().await;
     }
-    let _ = stream.write_all(&page.bytes(&asked)).await;
+    let bytes = page.bytes(&asked);
+    let at_once = page.drips.map_or(bytes.len(), |_| bytes.len() - page.body.len());
+    let _ = stream.write_all(&bytes[..at_once]).await;
+    for byte in &bytes[at_once..] {
+        tokio::time::sleep(page.drips.unwrap_or_default()).await;
+        let _ = stream.write_all(&[*byte]).await;
+    }
     let _ = stream.shutdown().await;
 }
 

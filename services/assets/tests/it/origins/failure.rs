@@ -25,7 +25,7 @@ async fn what_is_stale_is_given_while_the_origin_is_down(rig: Rig, mut origin: U
     origin.give(path, page.clone());
     assert_eq!(get(&rig, path).await.2, "old");
     // It answers, but only that it cannot.
-    for status in [500, 502, 503, 504] {
+    for status in [429, 500, 502, 503, 504] {
         origin.give(path, Page::css("broken").status(status));
         let (given, account, body) = get(&rig, path).await;
         assert_eq!((given.as_u16(), body.as_str()), (200, "old"), "{status}");
@@ -162,4 +162,37 @@ async fn an_origin_that_never_answers_is_given_up() {
         assert_eq!(passed.status(), 504);
     });
     ended.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_slowly_but_comes_goes_through() {
+    let origin = Upstream::start().await;
+    let rig = Rig::with(|config| {
+        configure(config, &origin);
+        config.origins[0].timeout = Duration::from_millis(500);
+    })
+    .await;
+    // Twice as long in all as a fetch may take, and never silent.
+    let body = "x".repeat(50);
+    origin.give("/static/slow.css", Page::css(&body).drips(Duration::from_millis(20)));
+    for _ in 0..2 {
+        let (status, account, got) = get(&rig, "/static/slow.css").await;
+        assert_eq!((status.as_u16(), got.as_str()), (200, body.as_str()), "{account}");
+        assert!(account.contains("detail=too-slow"), "{account}");
+    }
+    assert_eq!(origin.asked("/static/slow.css").len(), 3, "the second knew it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_without_the_tls_that_is_configured_is_not_asked() {
+    let origin = Upstream::start().await;
+    let rig = Rig::with(|config| {
+        configure(config, &origin);
+        config.origins[0].url = origin.url().replace("http:", "https:");
+    })
+    .await;
+    origin.give("/static/a.css", Page::css("a"));
+    let (status, _, body) = get(&rig, "/static/a.css").await;
+    assert_eq!(status, 502, "{body}");
+    assert!(origin.all().iter().all(|asked| !asked.path.contains("a.css")), "nothing in the clear");
 }

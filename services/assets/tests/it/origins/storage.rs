@@ -133,12 +133,12 @@ async fn leftovers_are_swept_and_what_is_kept_is_not() {
     origin.give("/static/a.css", fresh("a"));
     get(&rig, "/static/a.css").await;
     rig.settled("origins/records", 1).await;
-    let bytes = rig.directory.path().join("objects/origins/bytes/00");
+    let bytes = rig.directory.path().join("objects/origins/bytes/0");
     std::fs::create_dir_all(&bytes).unwrap();
     // From 2022, as a killed process may have left it, and one that is being written.
     let (old, new) = ("01800000000070008000000000000000", uuid::Uuid::now_v7().simple().to_string());
     for blob in [old, &new] {
-        std::fs::write(bytes.join(format!("00{}.{blob}.identity", "0".repeat(30))), b"x").unwrap();
+        std::fs::write(bytes.join(format!("{}.{blob}.identity", "0".repeat(32))), b"x").unwrap();
     }
     let rig = rig.restart().await;
     eventually(SOON, || async { !rig.files().iter().any(|file| file.contains(old)) }).await;

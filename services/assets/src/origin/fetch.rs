@@ -110,7 +110,7 @@ impl Inner {
             Some(stale) => Some(stale.clone()),
             None => {
                 self.store.load(url).await;
-                self.store.find(url, &trip.sent.headers())
+                self.unchanged(url, self.store.find(url, &trip.sent.headers())).await
             }
         };
         if trip.stale.is_none()
@@ -274,6 +274,17 @@ impl Inner {
         let lifetime = object.freshness(&trip.site.rules(&trip.target)).lifetime();
         let refreshed = self.store.refresh(&object, lifetime.as_secs() >= LASTING_SECONDS);
         Outcome::Kept(refreshed.unwrap_or_else(|| Arc::new(object)), Kept::Confirmed)
+    }
+
+    /// What was loaded, unless a request has changed what is behind the URL since: its record may have been read before it
+    /// was deleted.
+    async fn unchanged(&self, url: &str, loaded: Option<Arc<Object>>) -> Option<Arc<Object>> {
+        let loaded = loaded?;
+        if self.marks.changed_since(url, loaded.timing.requested_at) {
+            self.store.forget_one(&loaded).await;
+            return None;
+        }
+        Some(loaded)
     }
 
     async fn forget(&self, stale: Option<&Arc<Object>>) {

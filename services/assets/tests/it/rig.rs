@@ -98,6 +98,22 @@ impl Rig {
         rig
     }
 
+    /// The service's bucket, to look into.
+    #[cfg(feature = "real-backends")]
+    pub(crate) fn bucket(&self) -> weft_assets::storage::S3 {
+        let s3 = &self.config.storage.s3;
+        let settings = weft_assets::storage::S3Settings {
+            bucket: s3.bucket.clone(),
+            endpoint: s3.endpoint.clone(),
+            region: s3.region.clone(),
+            access_key_id: s3.access_key_id.clone(),
+            secret_access_key: s3.secret_access_key.expose().to_owned(),
+            prefix: s3.prefix.clone(),
+            timeout: std::time::Duration::from_secs(5),
+        };
+        weft_assets::storage::S3::open(&settings).unwrap()
+    }
+
     pub(crate) async fn on(config: Config, directory: TempDir) -> Self {
         #[cfg(feature = "real-backends")]
         let bucket = config.storage.s3.bucket.clone();

@@ -17,6 +17,7 @@ with_origin!(
     a_failed_fetch_is_answered_to_all_who_wait,
     an_origin_that_is_down_is_an_error_where_nothing_is_kept,
     errors_and_missing_files_are_not_kept,
+    what_is_passed_on_breaks_off_as_well,
 );
 
 async fn what_is_stale_is_given_while_the_origin_is_down(rig: Rig, mut origin: Upstream) {
@@ -135,6 +136,18 @@ async fn errors_and_missing_files_are_not_kept(rig: Rig, origin: Upstream) {
             assert_eq!(get(&rig, &path).await.0, status);
             assert_eq!(origin.asked(&path).len(), asked, "{status}");
         }
+    }
+}
+
+async fn what_is_passed_on_breaks_off_as_well(rig: Rig, origin: Upstream) {
+    for (n, page) in
+        [Page::css("half").says(8), Page::css("half").chunked().breaks_off()].into_iter().enumerate()
+    {
+        let path = format!("/static/{n}.css");
+        origin.give(&path, page);
+        let response = rig.get(&path).header("authorization", "x").send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(response.bytes().await.is_err(), "{n}: a half must not look like a whole");
     }
 }
 

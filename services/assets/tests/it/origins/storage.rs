@@ -1,5 +1,7 @@
 //! Where it is kept: bounded, there after a restart, and never in the way of an answer.
 
+#[cfg(feature = "real-backends")]
+use weft_assets::storage::Storage as _;
 use weft_testkit::eventually;
 
 use super::{SOON, STALE, configure, get, kept, text, told, with_origin};
@@ -145,4 +147,63 @@ async fn leftovers_are_swept_and_what_is_kept_is_not() {
     assert!(rig.files().iter().any(|file| file.contains(&new)));
     assert!(get(&rig, "/static/a.css").await.1.starts_with("weft; hit"));
     assert_eq!(origin.all().len(), 1);
+}
+
+#[cfg(feature = "real-backends")]
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_on_one_bucket_share_what_is_kept() {
+    let origin = Upstream::start().await;
+    let first = Rig::s3_with(|config| configure(config, &origin)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = crate::rig::config(directory.path().to_owned());
+    crate::rig::s3_config(&mut config, first.s3.as_ref().unwrap()).await;
+    config.storage.s3.bucket.clone_from(&first.bucket);
+    configure(&mut config, &origin);
+    let second = Rig::on(config, directory).await;
+
+    origin.give("/static/a.css", fresh("one"));
+    assert_eq!(get(&first, "/static/a.css").await.2, "one");
+    let bucket = first.bucket();
+    let records = weft_assets::storage::Key::root("origins").text("records");
+    eventually(SOON, || async { !bucket.folders(&records).await.unwrap().is_empty() }).await;
+    assert!(get(&second, "/static/a.css").await.1.starts_with("weft; hit"));
+    assert_eq!(origin.asked("/static/a.css").len(), 1);
+    // What one of them forgets and removes, the other fetches again.
+    let url = format!("{}/static/a.css", second.base);
+    origin.script("/static/a.css", |asked| if asked.method == "GET" { fresh("two") } else { fresh("") });
+    assert_eq!(second.http.post(url).send().await.unwrap().status(), 200);
+    assert_eq!(get(&second, "/static/a.css").await.2, "two");
+}
+
+#[cfg(feature = "real-backends")]
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_store_is_away_the_origin_answers() {
+    let origin = Upstream::start().await;
+    let rig = Rig::s3_with(|config| {
+        configure(config, &origin);
+        config.storage.timeout = std::time::Duration::from_millis(500);
+        config.http.memory_bytes = 0;
+        config.http.memory_entry_bytes = 0;
+    })
+    .await;
+    origin.give("/static/kept.css", fresh("kept"));
+    origin.give("/static/new.css", fresh("new"));
+    get(&rig, "/static/kept.css").await;
+    eventually(SOON, || async { rig.metric("weft_assets_origin_kept_bytes_total", "").await >= 4.0 }).await;
+    for paused in [true, false] {
+        let s3 = rig.s3.as_ref().unwrap();
+        if paused {
+            s3.pause().await.unwrap();
+        } else {
+            s3.resume().await.unwrap();
+            s3.stop().await.unwrap();
+        }
+        for (path, body) in [("/static/kept.css", "kept"), ("/static/new.css", "new")] {
+            let (status, account, got) = get(&rig, path).await;
+            assert_eq!((status.as_u16(), got.as_str()), (200, body), "{account}");
+        }
+    }
+    rig.s3.as_ref().unwrap().restart().await.unwrap();
+    eventually(SOON, || async { rig.ready() }).await;
+    kept(&rig, "/static/new.css").await;
 }

@@ -207,3 +207,26 @@ async fn while_the_store_is_away_the_origin_answers() {
     eventually(SOON, || async { rig.ready() }).await;
     kept(&rig, "/static/new.css").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_record_names_is_not_swept() {
+    let origin = Upstream::start().await;
+    let rig = Rig::with(|config| {
+        configure(config, &origin);
+        config.storage.orphan_age = std::time::Duration::from_millis(100);
+        config.origin_cache.sweep_interval = std::time::Duration::from_millis(50);
+        config.http.memory_entry_bytes = 0;
+    })
+    .await;
+    origin.give("/static/a.css", fresh("a"));
+    get(&rig, "/static/a.css").await;
+    rig.settled("origins/records", 1).await;
+    // Younger than what is kept: once it is swept, that was looked at too.
+    let blob = uuid::Uuid::now_v7().simple().to_string();
+    let bytes = rig.directory.path().join("objects/origins/bytes/0");
+    std::fs::create_dir_all(&bytes).unwrap();
+    std::fs::write(bytes.join(format!("{}.{blob}.identity", "0".repeat(32))), b"x").unwrap();
+    eventually(SOON, || async { !rig.files().iter().any(|file| file.contains(&blob)) }).await;
+    assert_eq!(get(&rig, "/static/a.css").await.2, "a");
+    assert_eq!(origin.all().len(), 1);
+}

@@ -45,7 +45,7 @@ use crate::{
     translate::{self, Buffers, Complaint, Contracts, Dialect, Source, Streaming, Unary},
 };
 use passage::{Begun, Passage, Whence};
-use request::{head, host, http_method, is_grpc, prepare, redirect, span, terms, view};
+use request::{head, host, http_method, is_grpc, make_ready, redirect, span, terms, view};
 use response::Forwarded;
 use tunnel::Asked;
 use unread::Unread;
@@ -254,15 +254,14 @@ impl Forwarder {
                 let method = if grpc { common.methods.get(view.path) } else { http_method(&request) };
                 let begun = Begun { method, grpc, span: span.clone(), whence: whence(&span) };
                 let passage = Passage::begin(common.metrics.clone(), &lane, inside, begun);
-                drop(path);
                 self.pass(Arc::clone(&lane), request, passage, (caller, user)).instrument(span).await
             }
         };
-        if lane.servers.is_some() && !grpc {
-            openai::dress(&mut response);
-        }
         if let Some((limit, rated)) = rated {
             answer::tell_rate(response.headers_mut(), limit, rated);
+        }
+        if lane.servers.is_some() && !grpc {
+            openai::dress(&mut response);
         }
         lane.admit_page(origin.as_ref(), response.headers_mut());
         response
@@ -375,22 +374,10 @@ impl Forwarder {
             Err(error) => return passage.refuse(error),
         };
         passage.keyed(terms.key);
-        caller::forget_lies(request.headers_mut(), &caller, &lane.bounds.trusted);
-        let asked = match target.protocol {
-            Protocol::Http => prepare(&lane, &mut request, &caller),
-            // A service of gRPC has no use for any other method, and a tunnel would go to all of it.
-            Protocol::Grpc if request.method() == HttpMethod::CONNECT => {
-                return passage.refuse(MeshError::Method);
-            }
-            Protocol::Grpc => {
-                headers::strip_hop_by_hop(request.headers_mut());
-                None
-            }
+        let asked = match make_ready(&lane, &mut request, &caller, user.as_ref()) {
+            Ok(asked) => asked,
+            Err(error) => return passage.refuse(error),
         };
-        // After what `Connection` names is gone: a client must not name this.
-        if let Err(error) = identity::introduce(&lane, request.headers_mut(), user.as_ref()) {
-            return passage.refuse(error);
-        }
         let max = lane.rule.max_request_bytes.unwrap_or(lane.bounds.overload.max_request_bytes);
         let limit = if max == 0 { u64::MAX } else { max };
         let activity = terms.idle.clone();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Uri, header};
 use http_body::Body as _;
 use tracing::{Span, field::Empty};
 use weft_balance::{
@@ -10,23 +10,50 @@ use weft_balance::{
     retry::{Deadline, Limits},
 };
 use weft_mesh::{
-    context::TIMEOUT_HEADER,
+    context::{Caller as User, TIMEOUT_HEADER},
     error::MeshError,
     methods::Method,
     terms::{Activity, Terms},
     timeout, trace,
 };
 
-use super::{Body, Caller, Lane, caller, headers, passage::Passage, tunnel::Asked};
+use super::{Body, Caller, Lane, caller, headers, identity, passage::Passage, tunnel::Asked};
 use crate::{
-    config::Priority,
+    config::{Priority, Protocol},
     route::{Redirection, View},
     translate::Source,
 };
 
+/// Makes of a request what its backend is asked. Returns that the client wants a WebSocket, if it does.
+///
+/// # Errors
+/// When no backend can be asked for it.
+pub(super) fn make_ready(
+    lane: &Lane,
+    request: &mut Request<Source>,
+    caller: &Caller,
+    user: Option<&User>,
+) -> Result<Option<Asked>, MeshError> {
+    caller::forget_lies(request.headers_mut(), caller, &lane.bounds.trusted);
+    let asked = match lane.target.protocol {
+        Protocol::Http => prepare(lane, request, caller),
+        // A service of gRPC has no use for any other method, and a tunnel would go to all of it.
+        Protocol::Grpc if request.method() == HttpMethod::CONNECT => return Err(MeshError::Method),
+        Protocol::Grpc => {
+            if request.headers().contains_key(header::CONNECTION) {
+                headers::strip_hop_by_hop(request.headers_mut());
+            }
+            None
+        }
+    };
+    // After what `Connection` names is gone: a client must not name this.
+    identity::introduce(lane, request.headers_mut(), user)?;
+    Ok(asked)
+}
+
 /// Makes of a request what a backend over HTTP/1.1 is asked: for itself, not for the client's connection, and with word
 /// of who asks. Returns that the client wants a WebSocket, if it does.
-pub(super) fn prepare(lane: &Lane, request: &mut Request<Source>, caller: &Caller) -> Option<Asked> {
+fn prepare(lane: &Lane, request: &mut Request<Source>, caller: &Caller) -> Option<Asked> {
     let asked = Asked::of(request);
     let (rewriting, host) = (&lane.rule.rewriting, host(request).to_owned());
     let headers = request.headers_mut();

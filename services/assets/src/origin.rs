@@ -54,7 +54,8 @@ use crate::{
     storage::Storage,
 };
 
-/// Fetches at a time; further ones wait. Bounds what is held of them, and what an origin has to bear.
+/// Fetches of one origin at a time; further ones wait, for as long as one may take. Bounds what is held of them, and what
+/// an origin has to bear.
 const MAX_FETCHES: usize = 128;
 
 /// All origins. Clones are the same.
@@ -67,7 +68,6 @@ struct Inner {
     store: Store,
     flights: Flights<Outcome>,
     marks: Marks,
-    seats: Semaphore,
     spool: PathBuf,
     metrics: Metrics,
     tasks: TaskTracker,
@@ -80,6 +80,8 @@ struct Site {
     config: OriginConfig,
     base: reqwest::Url,
     client: Client,
+    /// Its own, so that one that hangs keeps no other from being asked.
+    seats: Semaphore,
 }
 
 impl Origins {
@@ -115,7 +117,6 @@ impl Origins {
             store,
             flights: Flights::default(),
             marks: Marks::default(),
-            seats: Semaphore::new(MAX_FETCHES),
             spool: catalog.spool().to_owned(),
             metrics,
             tasks: scope.tasks.clone(),
@@ -167,7 +168,7 @@ impl Site {
         let what = || format!("the origin of {}", config.path_prefix);
         let base = config.upstream().context("its URL is none").with_context(what)?;
         let client = Client::new(config).with_context(what)?;
-        Ok(Self { config: config.clone(), base, client })
+        Ok(Self { config: config.clone(), base, client, seats: Semaphore::new(MAX_FETCHES) })
     }
 
     /// What the operator says of the responses at a path.

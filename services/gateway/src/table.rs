@@ -172,6 +172,11 @@ impl Shared<'_> {
         let lane = Lane {
             rule: rule.clone(),
             target: pool_of(rule, &config.pools, pools)?.target(thread)?,
+            // What names no model goes to the route's own pool, which may be one of model servers.
+            catalogue: pools
+                .get(&rule.pool)
+                .filter(|_| rule.openai.is_some())
+                .and_then(|pool| pool.catalogue()),
             audience: audience.map(Into::into),
             gate,
             shares,

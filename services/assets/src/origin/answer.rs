@@ -164,9 +164,14 @@ impl Inner {
         {
             return Ok(Ok(found));
         }
-        if headers::is_personal(&request.headers) && !cacheable::is_out_of_order(answer.status) {
-            // The origin may have more for this client than for a stranger.
-            return Err(Why::Refused(answer.refusal));
+        if !cacheable::is_out_of_order(answer.status) {
+            // The origin may have more for this client than for a stranger, or another answer to what it was not told.
+            if headers::is_personal(&request.headers) {
+                return Err(Why::Refused(answer.refusal));
+            }
+            if !answer.selection.as_ref().is_some_and(|selection| selection.fits(&request.headers)) {
+                return Err(Why::Refused(Refusal::Vary));
+            }
         }
         let account = Account::fetched(fwd, status, collapsed).detail(answer.refusal.as_str());
         match reply::from_answer(&self.metrics, answer, &request.method, &account).await {

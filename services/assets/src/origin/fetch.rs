@@ -62,6 +62,8 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     pub(super) received: Received,
     pub(super) refusal: Refusal,
+    /// Which requests it answers; `None` when no other than its own.
+    pub(super) selection: Option<Selection>,
 }
 
 /// What is to be fetched.
@@ -119,7 +121,13 @@ impl Inner {
         {
             return Outcome::Kept(found.clone(), Kept::Found);
         }
-        let Ok(_seat) = self.seats.acquire().await else { return Outcome::Failed(FetchError::Stopping) };
+        // Whoever waits has gone by then.
+        let seat = tokio::time::timeout(trip.site.config.timeout, trip.site.seats.acquire()).await;
+        let _seat = match seat {
+            Ok(Ok(seat)) => seat,
+            Ok(Err(_)) => return Outcome::Failed(FetchError::Stopping),
+            Err(_) => return Outcome::Failed(FetchError::Timeout),
+        };
         let outcome = self.ask_and_judge(&trip, stale.as_ref()).await;
         self.remember(url, &outcome);
         outcome
@@ -153,7 +161,9 @@ impl Inner {
                 if !cacheable::is_out_of_order(status) {
                     self.forget(stale).await;
                 }
-                Outcome::Shared(Arc::new(Answer { status, headers: with_age(&headers), received, refusal }))
+                let selection = Selection::of(&headers, &trip.sent.headers());
+                let headers = with_age(&headers);
+                Outcome::Shared(Arc::new(Answer { status, headers, received, refusal, selection }))
             }
             Ok(Reply::Whole { headers, timing, received, refusal: None, .. }) => {
                 self.keep(trip, stale, &headers, timing, received).await

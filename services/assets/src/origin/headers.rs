@@ -1,6 +1,7 @@
 //! Which headers go on, to the origin and back (RFC 9110, section 7.6).
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use weft_mesh::{context::USER_HEADER, identity::IDENTITY_HEADER};
 
 /// How this service calls itself in `Via`.
 const PSEUDONYM: &str = "weft-assets";
@@ -68,8 +69,19 @@ pub fn passed(request: &HeaderMap) -> HeaderMap {
     strip_hop_by_hop(&mut headers);
     headers.remove(header::HOST);
     headers.remove(header::EXPECT);
+    // Who calls is said to this service alone, and by it to nobody.
+    let own: Vec<HeaderName> = headers.keys().filter(|name| is_of_mesh(name)).cloned().collect();
+    for name in own {
+        headers.remove(name);
+    }
     add_via(&mut headers);
     headers
+}
+
+/// Whether a header says who calls, in a spelling that some servers take for the same.
+fn is_of_mesh(name: &HeaderName) -> bool {
+    let name = name.as_str().replace('_', "-");
+    name == USER_HEADER.as_str() || name == IDENTITY_HEADER.as_str()
 }
 
 /// Notes the passage through this service.
@@ -115,6 +127,16 @@ mod tests {
             headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn who_calls_is_told_to_no_origin() {
+        let said =
+            [("weft-user", "ada"), ("weft_user", "ada"), ("weft-identity", "x"), ("weft_identity", "x")];
+        let kept = [("authorization", "Bearer of-the.app"), ("weft-users", "1")];
+        let sent = passed(&headers(&[&said[..], &kept[..]].concat()));
+        assert!(kept.iter().all(|(name, _)| sent.contains_key(*name)), "{sent:?}");
+        assert!(said.iter().all(|(name, _)| !sent.contains_key(*name)), "{sent:?}");
     }
 
     #[test]

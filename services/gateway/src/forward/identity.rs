@@ -88,12 +88,17 @@ pub(super) fn introduce(
         forget(headers, |name| is_like(name, &USER_HEADER));
     }
     forget(headers, |name| is_like(name, &IDENTITY_HEADER));
-    auth.take_credentials(headers, audience.is_some());
+    // What was shown to the gateway is not for services, nor for whoever runs a model.
+    let known = caller.is_some() && auth.is_configured();
+    auth.take_credentials(headers, audience.is_some() || known && lane.catalogue.is_some());
+    if let Some(catalogue) = &lane.catalogue {
+        catalogue.authorize(headers);
+    }
     match (signing, caller) {
         (Some((signer, audience)), Some(caller)) => {
             headers.insert(IDENTITY_HEADER, signer.sign(caller, audience)?);
         }
-        (None, Some(caller)) if auth.is_configured() => {
+        (None, Some(caller)) if auth.is_configured() && lane.catalogue.is_none() => {
             headers.extend(HeaderValue::try_from(&caller.user).ok().map(|user| (USER_HEADER, user)));
         }
         _ => {}

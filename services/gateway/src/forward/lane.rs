@@ -15,7 +15,7 @@ use crate::{
     config::{self, Config, HashOn, Overload, Protocol},
     gate::{Gate, Shares},
     metrics::Durations,
-    openai::Servers,
+    openai::{Catalogue, Servers},
     rate,
     route::Rule,
 };
@@ -68,6 +68,8 @@ pub(crate) enum Way {
 pub(crate) struct Lane {
     pub(crate) rule: Rule,
     pub(crate) target: Arc<Target>,
+    /// What its backends are asked with, where they are model servers.
+    pub(crate) catalogue: Option<Arc<Catalogue>>,
     /// The service of Weft that its backends are.
     pub(crate) audience: Option<Arc<str>>,
     /// Counts the route's calls on all threads.

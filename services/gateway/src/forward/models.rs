@@ -66,14 +66,9 @@ impl Forwarder {
         mut passage: Passage,
         caller: (Caller, Option<User>),
     ) -> Response<Body> {
-        let Found { server, model, mut request } = found;
+        let Found { server, model, request } = found;
         let lane = Arc::clone(&server.lane);
         passage.goes_by(&lane);
-        // What was shown to the gateway is not for the servers.
-        if caller.1.is_some() && lane.bounds.auth.is_configured() {
-            lane.bounds.auth.take_credentials(request.headers_mut(), true);
-        }
-        server.catalogue.authorize(request.headers_mut());
         let model = Servers::label(server, &model);
         let tokens = &self.inner.common.metrics.tokens;
         let watch = Watch::new(tokens, passage.began(), operation, &lane.rule.pool, model);

@@ -9,7 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use weft_mesh::BoxError;
 
 use super::model::{Problem, find};
@@ -17,6 +17,8 @@ use crate::translate::{Buffers, Held, Source, TooMuch};
 
 /// How long a client may send nothing of a body that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take for all of it: what it holds until then, others cannot.
+const TOTAL_PATIENCE: Duration = Duration::from_secs(120);
 /// From how many bytes on a body is large: reading it takes two tenths of a millisecond.
 const LARGE: usize = 256 * 1024;
 
@@ -68,11 +70,13 @@ pub(crate) async fn read(mut body: Source, limit: u64, buffers: &Buffers) -> Res
     if body.size_hint().lower() > limit {
         return Err(Unread::TooLarge);
     }
+    let deadline = Instant::now() + TOTAL_PATIENCE;
     let mut held = buffers.hold_up_to(usize::try_from(limit).unwrap_or(usize::MAX));
     // What is not sent takes no memory: pages count when they are written.
     let mut bytes = BytesMut::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or_default());
     loop {
-        let Ok(frame) = timeout(PATIENCE, body.frame()).await else { return Err(Unread::Late) };
+        let until = deadline.min(Instant::now() + PATIENCE);
+        let Ok(frame) = timeout_at(until, body.frame()).await else { return Err(Unread::Late) };
         let Some(frame) = frame else { return Ok(Whole { bytes: bytes.freeze(), _held: held }) };
         let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
         held.set(bytes.len() + data.len()).map_err(|problem| match problem {

@@ -208,6 +208,11 @@ impl Catalogue {
         listed.map(|entry| entry.get().to_owned()).or_else(own)
     }
 
+    /// The same of one that only a `*` stands for.
+    pub(super) fn entry_of_any(&self, model: &str) -> Option<String> {
+        self.fits(model).map(|_| entry(model, self.pool.name()))
+    }
+
     /// Adds what is served here.
     pub(super) fn merge(&self, into: &mut Merging) {
         if let Some(list) = self.list() {

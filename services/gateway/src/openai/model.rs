@@ -7,6 +7,9 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
+/// The most of what a reader says that is told.
+const MAX_PROBLEM: usize = 200;
+
 /// What is wrong with a body.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
@@ -36,12 +39,16 @@ impl Problem {
 /// # Errors
 /// It is not there exactly once, or no text; or the body is not one JSON object.
 pub(crate) fn find(body: &[u8]) -> Result<String, Problem> {
+    // Before a reader tells what else it is, with all of it in its message.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::Unreadable("expected an object".to_owned()));
+    }
     let mut found = Found::default();
     let mut reader = serde_json::Deserializer::from_slice(body);
     (&mut found)
         .deserialize(&mut reader)
         .and_then(|()| reader.end())
-        .map_err(|error| Problem::Unreadable(error.to_string()))?;
+        .map_err(|error| Problem::Unreadable(error.to_string().chars().take(MAX_PROBLEM).collect()))?;
     match found {
         Found { twice: true, .. } => Err(Problem::Twice),
         Found { name: Some(Name(Some(name))), .. } => Ok(name),
@@ -271,5 +278,17 @@ mod tests {
                 prop_assert_eq!(map.get("model"), Some(&Value::from(name)));
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_object_is_not_told_again() {
+        let huge = format!("\"{}\"", "\u{7f}".repeat(100_000));
+        for body in [huge.as_bytes(), b"[1]", b"7", b"", b"  \n", b"null"] {
+            let problem = find(body).unwrap_err();
+            assert_eq!(problem, Problem::Unreadable("expected an object".to_owned()));
+        }
+        let inside = format!("{{\"model\": {}", "\u{7f}".repeat(100_000));
+        assert!(find(inside.as_bytes()).unwrap_err().to_string().len() < 1000);
+        assert_eq!(find(b" \n{\"model\": \"m\"}").unwrap(), "m");
     }
 }

@@ -74,7 +74,8 @@ impl Servers {
     /// Nobody serves it, or nobody knows.
     pub(crate) async fn model(&self, name: &str) -> Result<Response<Body>, Failure> {
         self.find(name).await?;
-        let entry = self.0.iter().find_map(|server| server.catalogue.entry(name));
+        let named = self.0.iter().find_map(|server| server.catalogue.entry(name));
+        let entry = named.or_else(|| self.0.iter().find_map(|server| server.catalogue.entry_of_any(name)));
         entry.map(json).ok_or_else(|| Failure::UnknownModel(name.to_owned()))
     }
 }

@@ -42,9 +42,20 @@ pub(super) fn with_servers(
                 ..lane.rule.clone()
             };
             let (gate, shares, limits) = (lane.gate.clone(), lane.shares.clone(), lane.limits.clone());
-            let (audience, bounds) = (lane.audience.clone(), Arc::clone(&lane.bounds));
+            let (audience, bounds) = (None, Arc::clone(&lane.bounds));
             let (durations, servers) = (Durations::default(), None);
-            let lane = Lane { rule, target, audience, gate, shares, durations, limits, bounds, servers };
+            let lane = Lane {
+                catalogue: Some(Arc::clone(&catalogue)),
+                rule,
+                target,
+                audience,
+                gate,
+                shares,
+                durations,
+                limits,
+                bounds,
+                servers,
+            };
             Some(Server { catalogue, lane: Arc::new(lane) })
         };
         lane.servers = Some(Arc::new(Servers::new(config.iter().filter_map(server).collect())));

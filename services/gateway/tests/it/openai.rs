@@ -7,6 +7,7 @@ mod measured;
 use std::{net::SocketAddr, time::Duration};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -146,6 +147,37 @@ async fn a_body_without_a_length_gets_one_and_a_client_that_asks_first_is_answer
     let call = server.calls().pop().unwrap();
     assert_eq!(call.headers["content-length"], "13");
     assert!(!call.headers.contains_key("expect") && !call.headers.contains_key("transfer-encoding"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_shown_to_the_gateway_is_shown_to_no_server_and_a_servers_key_is_not_the_clients_to_drop() {
+    let (server, keyless, folder) =
+        (ModelServer::start(&["m"]).await, ModelServer::start(&["n"]).await, tempfile::tempdir().unwrap());
+    let keys = folder.path().join("keys.toml");
+    let hash: String = Sha256::digest("s3cret").iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(&keys, format!("[[keys]]\nid = \"ada1\"\nsha256 = \"{hash}\"\nuser = \"ada\"\n")).unwrap();
+    let mut provider = pool("provider", &[&server], &["m"]);
+    provider.models.as_mut().unwrap().api_key = "weft_of_another_gateway".into();
+    let mut config = configured(vec![provider, pool("own", &[&keyless], &["n"])]);
+    config.auth.api_keys = Some(keys);
+    config.routes[0].pool = "own".to_owned();
+    let gateway = started(config).await;
+    let shown = "authorization: Bearer weft_ada1_s3cret\r\n";
+    let (head, body) = ask(gateway.address, "/v1/chat/completions", "", &chat("m")).await;
+    assert_eq!(error(&(head, body)).1, "authentication_error");
+    for more in ["", "connection: authorization\r\n"] {
+        let (head, _) =
+            ask(gateway.address, "/v1/chat/completions", &format!("{shown}{more}"), &chat("m")).await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert_eq!(server.calls().pop().unwrap().headers["authorization"], "Bearer weft_of_another_gateway");
+    }
+    for path in ["/v1/chat/completions", "/v1/audio/speech"] {
+        ask(gateway.address, path, shown, &chat("n")).await;
+        let asked = keyless.calls().pop().unwrap();
+        assert_eq!((asked.target.as_str(), asked.headers.get("authorization")), (path, None));
+        assert_eq!(asked.headers.get("weft-user"), None, "whoever runs a model need not know");
+    }
     gateway.stop().await;
 }
 

@@ -8,7 +8,11 @@ use crate::{
     upstream::{Page, Upstream},
 };
 
-with_origin!(languages_are_kept_apart, the_query_is_part_of_the_key);
+with_origin!(
+    languages_are_kept_apart,
+    what_is_not_kept_is_given_to_those_alone_whom_it_answers,
+    the_query_is_part_of_the_key
+);
 
 async fn languages_are_kept_apart(rig: Rig, origin: Upstream) {
     let path = "/static/text.json";
@@ -29,6 +33,19 @@ async fn languages_are_kept_apart(rig: Rig, origin: Upstream) {
     let languages: Vec<_> =
         origin.asked(path).iter().map(|asked| asked.header("accept-language").map(str::to_owned)).collect();
     assert_eq!(languages, [None, Some("de".to_owned()), Some("en".to_owned())], "told only once it selects");
+}
+
+async fn what_is_not_kept_is_given_to_those_alone_whom_it_answers(rig: Rig, origin: Upstream) {
+    let path = "/static/dashboard";
+    origin.script(path, |asked| {
+        let body = format!("<p>{}", asked.header("rsc").unwrap_or("none"));
+        Page::new("text/html", body).header("vary", "RSC")
+    });
+    for _ in 0..2 {
+        let asked = rig.get(path).header("rsc", "1").send().await.unwrap();
+        assert_eq!(asked.text().await.unwrap(), "<p>1");
+        assert_eq!(get(&rig, path).await.2, "<p>none");
+    }
 }
 
 async fn the_query_is_part_of_the_key(rig: Rig, origin: Upstream) {

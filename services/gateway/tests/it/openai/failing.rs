@@ -108,6 +108,8 @@ async fn a_pool_that_fits_as_well_stands_in_and_one_that_fits_less_does_not() {
 async fn what_a_server_says_of_its_load_is_passed_on_and_its_call_is_not_repeated() {
     let (one, two) = (ModelServer::start(&[]).await, ModelServer::start(&[]).await);
     let gateway = gateway(vec![pool("models", &[&one, &two], &["m"])]).await;
+    // Until the first tier has been checked, the second may stand in for it.
+    eventually(LIMIT, || async { health(&gateway, "models").await == [Health::Healthy; 2] }).await;
     for (status, after) in [(429, Some("17")), (503, Some("0")), (503, None), (500, None)] {
         one.answers(Answer::Status(status, after));
         let calls = one.calls().len();
@@ -129,6 +131,7 @@ async fn where_the_route_allows_it_a_refused_call_goes_to_the_next_tier() {
     config.routes[0].idempotent = true;
     config.pools[0].retry.codes.insert("RESOURCE_EXHAUSTED".into());
     let gateway = started(config).await;
+    eventually(LIMIT, || async { health(&gateway, "models").await == [Health::Healthy; 2] }).await;
     let body = format!(r#"{{"image":"{}","model":"m"}}"#, "A".repeat(300_000));
     for (status, after) in [(503, None), (429, None), (429, Some("0"))] {
         one.answers(Answer::Status(status, after));

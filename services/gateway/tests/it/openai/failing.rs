@@ -94,6 +94,9 @@ async fn a_pool_that_fits_as_well_stands_in_and_one_that_fits_less_does_not() {
         let (head, _) = ask(gateway.address, "/v1/chat/completions", "", &chat("m")).await;
         head.split(' ').nth(1).unwrap().to_owned()
     };
+    for pool in ["one", "two"] {
+        eventually(LIMIT, || async { health(&gateway, pool).await == [Health::Healthy] }).await;
+    }
     assert_eq!((status().await.as_str(), one.calls().len()), ("200", 1));
     one.kill().await;
     eventually(LIMIT, || async { health(&gateway, "one").await == [Health::Unhealthy] }).await;

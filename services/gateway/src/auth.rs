@@ -11,10 +11,7 @@ mod operators;
 mod rules;
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
@@ -127,9 +124,8 @@ pub(crate) struct Auth {
     keys: Option<Keys>,
     issuers: Vec<Arc<Issuer>>,
     certificates: Vec<(String, Arc<Identity>)>,
-    /// Counts changes of keys: what was verified before one is verified again.
-    epoch: AtomicU64,
-    verified: Cache<String, (u64, Token)>,
+    /// By their text: what was verified, with which keys of whom. With others it is verified again.
+    verified: Cache<String, (Token, Arc<Issuer>, u64)>,
     /// What the log says of files that cannot be used.
     told: Mutex<Vec<String>>,
 }
@@ -161,7 +157,6 @@ impl Auth {
             keys,
             issuers,
             certificates,
-            epoch: AtomicU64::new(0),
             verified: Cache::new(REMEMBERED),
             told: Mutex::default(),
         })
@@ -206,10 +201,8 @@ impl Auth {
 
     /// Fetches the keys of the issuer whose token names one that is not known.
     pub(crate) async fn fetch_again(&self, unknown: &Unknown) {
-        if let Some(issuer) = self.issuers.get(unknown.0)
-            && issuer.fetch_again().await
-        {
-            self.keys_have_changed();
+        if let Some(issuer) = self.issuers.get(unknown.0) {
+            issuer.fetch_again().await;
         }
     }
 
@@ -241,9 +234,9 @@ impl Auth {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Doubt::Refused("the token is too long"));
         }
-        let (epoch, now) = (self.epoch.load(Ordering::Acquire), SystemTime::now());
-        if let Some((seen, verified)) = self.verified.get(token)
-            && seen == epoch
+        let now = SystemTime::now();
+        if let Some((verified, issuer, version)) = self.verified.get(token)
+            && issuer.version() == version
         {
             return verified.at(now).map_err(Doubt::Refused);
         }
@@ -251,12 +244,12 @@ impl Auth {
         let issuer = self.issuers.iter().position(|issuer| issuer.is(&claimed));
         let number = issuer.ok_or(Doubt::Refused("the token is of an issuer that is not believed"))?;
         let issuer = self.issuers.get(number).ok_or(Doubt::Refused("there is no such issuer"))?;
-        let verified = issuer.verify(token).map_err(|problem| match problem {
+        let (verified, version) = issuer.verify(token).map_err(|problem| match problem {
             jwt::Problem::UnknownKey => Doubt::UnknownKey(number),
             jwt::Problem::Refused(problem) => Doubt::Refused(problem),
         })?;
         let identity = verified.at(now).map_err(Doubt::Refused)?;
-        self.verified.insert(token.to_owned(), (epoch, verified));
+        self.verified.insert(token.to_owned(), (verified, Arc::clone(issuer), version));
         Ok(identity)
     }
 
@@ -264,11 +257,7 @@ impl Auth {
     pub(crate) async fn refresh(&self) -> Vec<String> {
         let mut problems = self.refresh_files();
         for issuer in &self.issuers {
-            match issuer.fetch().await {
-                Ok(true) => self.keys_have_changed(),
-                Ok(false) => {}
-                Err(problem) => problems.push(problem),
-            }
+            problems.extend(issuer.fetch().await.err());
         }
         problems
     }
@@ -282,11 +271,7 @@ impl Auth {
             Some(Ok(false)) | None => {}
         }
         for issuer in &self.issuers {
-            match issuer.read() {
-                Ok(true) => self.keys_have_changed(),
-                Ok(false) => {}
-                Err(problem) => problems.push(problem),
-            }
+            problems.extend(issuer.read().err());
         }
         problems
     }
@@ -320,16 +305,10 @@ impl Auth {
     /// Fetches what is due.
     pub(crate) async fn follow(&self) {
         for issuer in self.due(std::time::Instant::now()) {
-            match issuer.fetch().await {
-                Ok(true) => self.keys_have_changed(),
-                Ok(false) => {}
-                Err(problem) => tracing::warn!(problem, "keys cannot be fetched, those before stay in force"),
+            if let Err(problem) = issuer.fetch().await {
+                tracing::warn!(problem, "keys cannot be fetched, those before stay in force");
             }
         }
-    }
-
-    fn keys_have_changed(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Removes what is shown to the gateway and to nobody behind it.

@@ -141,8 +141,11 @@ impl Reloader {
             origin.read()
         };
         match self.scope.tasks.spawn_blocking(read).await {
-            Ok(Ok(config)) if !self.unfit(&config).is_empty() => self.rejected(self.unfit(&config), cause),
             Ok(Ok(config)) => {
+                let unfit = self.unfit(&config);
+                if !unfit.is_empty() {
+                    return self.rejected(unfit, cause);
+                }
                 let mut report = self.apply(&config, cause).await;
                 // Whoever is told that keys are in force, or in force no more, can rely on it.
                 let auth = Arc::clone(self.tables.load().auth());

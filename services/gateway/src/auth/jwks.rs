@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -79,8 +79,11 @@ struct Known {
     /// As it was read.
     text: Vec<u8>,
     keys: Vec<Key>,
+    /// Counts the changes.
+    version: u64,
 }
 
+#[derive(Clone)]
 struct Key {
     id: Option<String>,
     /// The only way in which it signs; `None` for any of its family.
@@ -114,21 +117,27 @@ impl KeySet {
         set
     }
 
-    /// The key for a token. One without a name is found when only one key fits.
-    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
+    /// Which keys are in force.
+    pub(super) fn version(&self) -> u64 {
+        self.current.load().version
+    }
+
+    /// The key for a token, and of which version it is. One without a name is found when only one key fits.
+    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<(DecodingKey, u64)> {
         let known = self.current.load();
         let fits = |key: &&Key| {
             key.algorithm.is_none_or(|only| only == algorithm)
                 && key.key.family().algorithms().contains(&algorithm)
         };
         let mut fitting = known.keys.iter().filter(fits);
-        match id {
-            Some(id) => fitting.find(|key| key.id.as_deref() == Some(id)).map(|key| key.key.clone()),
+        let found = match id {
+            Some(id) => fitting.find(|key| key.id.as_deref() == Some(id)),
             None => match (fitting.next(), fitting.next()) {
-                (Some(key), None) => Some(key.key.clone()),
+                (Some(key), None) => Some(key),
                 _ => None,
             },
-        }
+        };
+        found.map(|key| (key.key.clone(), known.version))
     }
 
     /// Whether it is time to fetch: after `refresh`, sooner after failures and at the beginning.
@@ -145,18 +154,18 @@ impl KeySet {
         asked.last.is_none_or(|last| now.saturating_duration_since(last) >= patience)
     }
 
-    /// Reads the file, where it is one. Returns whether its keys have changed.
-    pub(super) fn read(&self) -> Result<bool, String> {
-        let Source::File(path) = &self.source else { return Ok(false) };
+    /// Reads the file, where it is one.
+    pub(super) fn read(&self) -> Result<(), String> {
+        let Source::File(path) = &self.source else { return Ok(()) };
         let text = fs::read(path).map_err(|error| self.refuse(&format!("{}: {error}", path.display())))?;
-        self.take(text).map_err(|error| self.refuse(&format!("{}: {error}", path.display())))
+        self.take(&text).map_err(|error| self.refuse(&format!("{}: {error}", path.display())))
     }
 
     /// Fetches or reads the keys. What cannot be had leaves those before in force.
-    pub(super) async fn fetch(&self) -> Result<bool, String> {
+    pub(super) async fn fetch(&self) -> Result<(), String> {
         let Source::Url(url) = &self.source else { return self.read() };
         let _turn = self.turn.lock().await;
-        let fetched = self.fetcher.get(url).await.and_then(|text| self.take(text));
+        let fetched = self.fetcher.get(url).await.and_then(|text| self.take(&text));
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         (asked.last, asked.wanted) = (Some(Instant::now()), false);
         asked.failures = if fetched.is_ok() { 0 } else { asked.failures.saturating_add(1) };
@@ -169,28 +178,36 @@ impl KeySet {
     }
 
     /// Fetches because of a token: at the most every tenth of `refresh`. Whoever comes meanwhile waits for the same
-    /// answer, if not too many do. Returns whether this has changed the keys.
-    pub(super) async fn fetch_again(&self) -> bool {
+    /// answer, if not too many do.
+    pub(super) async fn fetch_again(&self) {
         let asked = || self.asked.lock().unwrap_or_else(PoisonError::into_inner).last;
         let before = asked();
         if before.is_some_and(|last| last.elapsed() < self.refresh / SHARE) {
-            return false;
+            return;
         }
-        let Ok(_place) = self.waiting.try_acquire() else { return false };
+        let Ok(_place) = self.waiting.try_acquire() else { return };
         let turn = self.turn.lock().await;
         let is_news = asked() != before;
         drop(turn);
-        !is_news && self.fetch().await.inspect_err(|problem| tracing::warn!(problem, "keys")).unwrap_or(false)
+        if !is_news && let Err(problem) = self.fetch().await {
+            tracing::warn!(problem, "keys cannot be fetched, those before stay in force");
+        }
     }
 
-    fn take(&self, text: Vec<u8>) -> Result<bool, String> {
-        if !self.current.load().keys.is_empty() && self.current.load().text == text {
-            return Ok(false);
+    fn take(&self, text: &[u8]) -> Result<(), String> {
+        let known = self.current.load();
+        if !known.keys.is_empty() && known.text == text {
+            return Ok(());
         }
-        let keys = read(&text)?;
+        let keys = read(text)?;
         tracing::info!(issuer = self.issuer, keys = keys.len(), "the issuer's keys are in force");
-        self.current.store(Arc::new(Known { text, keys }));
-        Ok(true)
+        // Two may read a file at once: each change is counted all the same.
+        self.current.rcu(|known| Known {
+            text: text.to_vec(),
+            keys: keys.clone(),
+            version: known.version + 1,
+        });
+        Ok(())
     }
 
     fn refuse(&self, problem: &str) -> String {

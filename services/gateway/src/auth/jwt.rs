@@ -100,14 +100,19 @@ impl Issuer {
         self.keys.is_due(now)
     }
 
-    /// Fetches its keys. Returns whether they have changed.
-    pub(crate) async fn fetch(&self) -> Result<bool, String> {
+    /// Which of its keys are in force.
+    pub(super) fn version(&self) -> u64 {
+        self.keys.version()
+    }
+
+    /// Fetches its keys.
+    pub(super) async fn fetch(&self) -> Result<(), String> {
         self.keys.fetch().await
     }
 
     /// The same because of a token, which anybody can make: not too often.
-    pub(super) async fn fetch_again(&self) -> bool {
-        self.keys.fetch_again().await
+    pub(super) async fn fetch_again(&self) {
+        self.keys.fetch_again().await;
     }
 
     /// Has its keys fetched soon.
@@ -116,22 +121,22 @@ impl Issuer {
     }
 
     /// Reads its keys from their file, where they are in one.
-    pub(super) fn read(&self) -> Result<bool, String> {
+    pub(super) fn read(&self) -> Result<(), String> {
         self.keys.read()
     }
 
-    /// Verifies a token of its.
-    pub(super) fn verify(&self, token: &str) -> Result<Token, Problem> {
+    /// Verifies a token of its. Returns with which keys, too.
+    pub(super) fn verify(&self, token: &str) -> Result<(Token, u64), Problem> {
         let header = decode_header(token).map_err(|_| Problem::Refused("the token cannot be read"))?;
         if !self.validation.algorithms.contains(&header.alg) {
             return Err(Problem::Refused("the token is signed in a way that is not taken"));
         }
-        let key = self.keys.find(header.kid.as_deref(), header.alg).ok_or(Problem::UnknownKey)?;
+        let (key, version) = self.keys.find(header.kid.as_deref(), header.alg).ok_or(Problem::UnknownKey)?;
         // Only this way of signing: the family of the key must fit it.
         let validation = Validation { algorithms: vec![header.alg], ..self.validation.clone() };
         let claims = decode::<Value>(token, &key, &validation)
             .map_err(|error| Problem::Refused(told(error.kind())))?;
-        self.token(&claims.claims)
+        Ok((self.token(&claims.claims)?, version))
     }
 
     fn token(&self, claims: &Value) -> Result<Token, Problem> {

@@ -192,6 +192,22 @@ fn a_key_that_is_revoked_is_worth_nothing_at_the_next_look() {
     );
 }
 
+/// Keys are shared by what comes after a reload, and whoever reads them last takes them from all.
+#[test]
+fn a_key_that_is_withdrawn_is_so_whoever_has_seen_it() {
+    let scene = Scene::new(|_| {});
+    let token = shows(&[("authorization", &format!("Bearer {}", scene.token(|_| {})))]);
+    let after = Auth::after(Some(&scene.auth), &scene.auth.config, &Fetcher::new().unwrap());
+    assert!(matches!(after.identify(&token, None), Ok(Some(_))));
+    fs::write(scene.file("jwks.json"), TokenIssuer::new("two").unwrap().jwks()).unwrap();
+    assert_eq!(
+        scene.auth.refresh_files(),
+        Vec::<String>::new(),
+        "the one before looks, not the one in force"
+    );
+    assert!(matches!(after.identify(&token, None), Err(Doubt::UnknownKey(_))));
+}
+
 #[test]
 fn a_set_may_have_keys_that_nobody_here_knows() {
     let scene = Scene::new(|_| {});
